@@ -1,0 +1,252 @@
+//! The tensor of any rank and kind, on which everything is built.
+
+use std::sync::Arc;
+
+use crate::apply::{Outputs, Tracked, apply, apply_owned, create};
+use crate::buffer::Buffer;
+use crate::data::TensorData;
+use crate::error::OrFail;
+use crate::layout::Layout;
+use crate::op::{Cast, Meta, Op};
+use crate::{DType, Device, Element, Error, Result, Shape};
+
+/// A tensor of any rank, kind and dtype: what the tape, parameter stores and optimizers handle.
+/// [`Tensor`](crate::Tensor) is the typed face of it.
+///
+/// Cloning copies one pointer. The values of a tensor never change under another handle: whatever
+/// writes in place copies a shared buffer first.
+#[derive(Clone)]
+pub struct AnyTensor(Arc<Inner>);
+
+struct Inner {
+    buffer: Arc<Buffer>,
+    // Every element that the layout reaches lies inside of the buffer.
+    layout: Layout,
+    dtype: DType,
+    tracked: Option<Tracked>,
+}
+
+impl AnyTensor {
+    /// A contiguous tensor whose memory the next operation fills.
+    #[inline]
+    pub(crate) fn uninitialized(meta: Meta, device: Device) -> Result<Self> {
+        // Shape rules compute extents; the product is checked once, here.
+        let elements = meta.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
+        let bytes = elements.and_then(|n| n.checked_mul(meta.dtype.size()));
+        let bytes = bytes
+            .filter(|&bytes| bytes <= isize::MAX as usize)
+            .ok_or(Error::Memory { device: device.name().into(), bytes: usize::MAX })?;
+        let buffer = Arc::new(Buffer::new(bytes, device)?);
+        Ok(Self::new(buffer, Layout::contiguous(meta.shape), meta.dtype))
+    }
+
+    #[inline]
+    fn new(buffer: Arc<Buffer>, layout: Layout, dtype: DType) -> Self {
+        Self(Arc::new(Inner { buffer, layout, dtype, tracked: None }))
+    }
+
+    /// A tensor with the values of `data` on `device`.
+    pub fn from_data(data: &TensorData, device: &Device) -> Result<Self> {
+        let tensor = Self::uninitialized(Meta::new(data.shape(), data.dtype()), *device)?;
+        // SAFETY: the buffer was just allocated for as many bytes, and nobody else has it.
+        unsafe { device.backend().upload(data.bytes(), tensor.buffer().address())? };
+        Ok(tensor)
+    }
+
+    /// The values, in row-major order.
+    pub fn to_data(&self) -> Result<TensorData> {
+        let source = self.contiguous();
+        let mut bytes = vec![0; source.meta().bytes()];
+        let address = source.buffer().address() + source.layout().offset() * self.dtype().size();
+        // SAFETY: a contiguous tensor covers as many bytes from its offset, and its buffer is only
+        // written while no tensor shares it.
+        unsafe { self.device().backend().download(address, &mut bytes)? };
+        TensorData::from_bytes(bytes, *self.shape_ref(), self.dtype())
+    }
+
+    /// The only element, converted to `E`. Panics if there is not exactly one.
+    #[track_caller]
+    pub fn item<E: Element>(&self) -> E {
+        if self.shape_ref().num_elements() != 1 {
+            crate::fail(Error::Shape {
+                op: "item",
+                shapes: vec![self.shape()],
+                rule: "only a tensor of one element is a number".into(),
+            });
+        }
+        self.to_data().or_fail().iter::<E>().next().expect("one element")
+    }
+
+    /// The extents.
+    #[inline]
+    pub fn shape(&self) -> Shape {
+        *self.0.layout.shape()
+    }
+
+    #[inline]
+    pub(crate) fn shape_ref(&self) -> &Shape {
+        self.0.layout.shape()
+    }
+
+    /// The number of axes.
+    #[inline]
+    pub fn rank(&self) -> usize {
+        self.0.layout.rank()
+    }
+
+    /// The number of elements.
+    #[inline]
+    pub fn num_elements(&self) -> usize {
+        self.shape_ref().num_elements()
+    }
+
+    /// The type of the elements.
+    #[inline]
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Shape and dtype.
+    #[inline]
+    pub fn meta(&self) -> Meta {
+        Meta { shape: self.shape(), dtype: self.dtype() }
+    }
+
+    /// Where the elements lie.
+    #[inline]
+    pub fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    /// The memory they lie in.
+    #[inline]
+    pub fn buffer(&self) -> &Buffer {
+        &self.0.buffer
+    }
+
+    /// The device.
+    #[inline]
+    pub fn device(&self) -> Device {
+        self.0.buffer.device()
+    }
+
+    /// What tracks this tensor, if anything does.
+    #[inline]
+    pub fn tracked(&self) -> Option<&Tracked> {
+        self.0.tracked.as_ref()
+    }
+
+    /// The same values, tracked by `tracked` from now on.
+    pub fn with_tracked(&self, tracked: Option<Tracked>) -> Self {
+        let Inner { buffer, layout, dtype, .. } = &*self.0;
+        Self(Arc::new(Inner { buffer: buffer.clone(), layout: *layout, dtype: *dtype, tracked }))
+    }
+
+    /// Attaches what tracks a tensor that was just made.
+    pub fn track(&mut self, tracked: Tracked) {
+        match Arc::get_mut(&mut self.0) {
+            Some(inner) => inner.tracked = Some(tracked),
+            None => *self = self.with_tracked(Some(tracked)),
+        }
+    }
+
+    /// Takes the handle apart and returns what tracked the tensor, if this was the last handle.
+    /// A tape uses it to drop long graphs without recursion.
+    pub fn into_tracked(self) -> Option<Tracked> {
+        Arc::into_inner(self.0).and_then(|inner| inner.tracked)
+    }
+
+    /// The same values with nothing tracking them.
+    #[inline]
+    pub(crate) fn alias(&self) -> Self {
+        self.with_tracked(None)
+    }
+
+    /// The same values, cut off from the tape: no gradient flows back through the result.
+    #[inline]
+    pub fn detach(&self) -> Self {
+        if self.tracked().is_none() { self.clone() } else { self.alias() }
+    }
+
+    #[inline]
+    pub(crate) fn view_as(&self, layout: Layout) -> Self {
+        Self::new(self.0.buffer.clone(), layout, self.0.dtype)
+    }
+
+    /// Whether this handle is the only way to these values, which fill their buffer: then it may
+    /// be written.
+    #[inline]
+    pub(crate) fn is_exclusive(&mut self) -> bool {
+        Arc::get_mut(&mut self.0).is_some_and(|inner| {
+            Arc::get_mut(&mut inner.buffer).is_some()
+                && inner.layout.offset() == 0
+                && inner.layout.is_contiguous()
+        })
+    }
+
+    /// Copies the values unless this handle is the only way to them; what tracks it stays.
+    pub(crate) fn make_exclusive(&mut self) -> Result<()> {
+        if !self.is_exclusive() {
+            let copy = apply(&Op::from(Cast { dtype: self.dtype() }), &[&self.alias()])?;
+            let tracked = self.0.tracked.clone();
+            *self = copy.into_iter().next().expect("an output").with_tracked(tracked);
+        }
+        Ok(())
+    }
+
+    /// Applies `op` to this tensor and `rest`, and returns its first output. Panics with the
+    /// operation's error text.
+    #[inline]
+    #[track_caller]
+    pub fn apply(&self, op: impl Into<Op>, rest: &[&AnyTensor]) -> AnyTensor {
+        self.apply_all(op, rest).swap_remove(0)
+    }
+
+    /// As [`AnyTensor::apply`], with all outputs.
+    #[inline]
+    #[track_caller]
+    pub fn apply_all(&self, op: impl Into<Op>, rest: &[&AnyTensor]) -> Outputs {
+        let op = op.into();
+        match rest {
+            [] => apply(&op, &[self]),
+            [b] => apply(&op, &[self, b]),
+            [b, c] => apply(&op, &[self, b, c]),
+            rest => {
+                let inputs: Vec<_> = std::iter::once(self).chain(rest.iter().copied()).collect();
+                apply(&op, &inputs)
+            }
+        }
+        .or_fail()
+    }
+
+    /// As [`AnyTensor::apply`]; this tensor's memory becomes the result's where that is possible.
+    #[inline]
+    #[track_caller]
+    pub fn apply_owned(self, op: impl Into<Op>, rest: &[&AnyTensor]) -> AnyTensor {
+        apply_owned(&op.into(), self, rest).or_fail()
+    }
+
+    /// Applies an operation that needs no inputs. Panics with its error text.
+    #[track_caller]
+    pub fn create(op: impl Into<Op>, device: Device) -> AnyTensor {
+        create(&op.into(), device).or_fail()
+    }
+
+    /// The same values on another device. The gradient does not follow.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        if *device == self.device() {
+            return Ok(self.clone());
+        }
+        if *device == Device::shape_only() {
+            return Self::uninitialized(self.meta(), *device);
+        }
+        Self::from_data(&self.to_data()?, device)
+    }
+}
+
+impl std::fmt::Debug for AnyTensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({:?}, {}, {}", self.shape(), self.dtype(), self.device())?;
+        f.write_str(if self.tracked().is_some() { ", tracked)" } else { ")" })
+    }
+}

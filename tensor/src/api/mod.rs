@@ -1,0 +1,13 @@
+//! The methods of [`Tensor`](crate::Tensor), and functions on tensors, by subject.
+
+pub mod activation;
+mod arithmetic;
+mod compare;
+mod create;
+mod index;
+pub mod module;
+mod operators;
+mod reduce;
+mod shape;
+
+pub use index::{Slice, SliceArg};

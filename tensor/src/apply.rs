@@ -1,0 +1,143 @@
+//! The way of every operation: shape rule, allocation, kernel, tape.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::any::AnyTensor;
+use crate::op::{Meta, Metas, Op};
+use crate::{Device, Error, Result, trace};
+
+/// The outputs of an operation; nearly always one.
+pub type Outputs = SmallVec<[AnyTensor; 1]>;
+
+/// What follows the operations on a tensor: the tape.
+///
+/// A tracked tensor carries one of these. The tensor crate knows no more of differentiation.
+pub trait Track: Any + Send + Sync {
+    /// Called after `op` computed `outputs`, if an input is tracked. Attaches what the outputs are
+    /// tracked by, or refuses the operation.
+    fn record(&self, op: &Op, inputs: &[&AnyTensor], outputs: &mut [AnyTensor]) -> Result<()>;
+}
+
+/// What tracks a tensor: an output of a node.
+#[derive(Clone)]
+pub struct Tracked {
+    /// The node.
+    pub node: Arc<dyn Track>,
+    /// Which of its outputs.
+    pub output: u32,
+}
+
+/// Applies `op` to `inputs`: checks them, allocates the outputs, runs the kernel, tells the tape.
+#[inline]
+pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
+    let Some(first) = inputs.first() else {
+        let rule = "an operation without inputs needs a device".into();
+        return Err(Error::Argument { op: op.spec().name(), rule });
+    };
+    if let Op::View(view) = op {
+        let layout = view.layout(first.layout())?;
+        let mut outputs: Outputs = SmallVec::from_buf([first.view_as(layout)]);
+        record(op, inputs, &mut outputs)?;
+        return Ok(outputs);
+    }
+    let metas = infer(op, inputs, first.device())?;
+    let mut outputs = allocate(&metas, first.device())?;
+    run(op, inputs, &outputs)?;
+    record(op, inputs, &mut outputs)?;
+    Ok(outputs)
+}
+
+/// Applies an operation without inputs.
+pub fn create(op: &Op, device: Device) -> Result<AnyTensor> {
+    let metas = op.spec().infer(&[])?;
+    let mut outputs = allocate(&metas, device)?;
+    run(op, &[], &outputs)?;
+    outputs.pop().ok_or_else(|| unreachable!("every operation has an output"))
+}
+
+/// As [`apply`], with the first input given away: where nobody else holds it, an elementwise
+/// operation writes its result over it instead of into fresh memory.
+pub fn apply_owned(op: &Op, mut first: AnyTensor, rest: &[&AnyTensor]) -> Result<AnyTensor> {
+    let inputs: SmallVec<[&AnyTensor; 3]> =
+        std::iter::once(&first).chain(rest.iter().copied()).collect();
+    let reusable = op.spec().elementwise() && inputs.iter().all(|x| x.tracked().is_none());
+    if !reusable {
+        return Ok(apply(op, &inputs)?.swap_remove(0));
+    }
+    let metas = infer(op, &inputs, first.device())?;
+    drop(inputs);
+    if metas.len() != 1 || metas[0] != first.meta() || !first.is_exclusive() {
+        let mut outputs = allocate(&metas, first.device())?;
+        let inputs: SmallVec<[&AnyTensor; 3]> =
+            std::iter::once(&first).chain(rest.iter().copied()).collect();
+        run(op, &inputs, &outputs)?;
+        return Ok(outputs.swap_remove(0));
+    }
+    let output = first.alias();
+    let inputs: SmallVec<[&AnyTensor; 3]> =
+        std::iter::once(&first).chain(rest.iter().copied()).collect();
+    run(op, &inputs, std::slice::from_ref(&output))?;
+    Ok(output)
+}
+
+/// Runs an optimizer update in place: `targets` are the inputs after `grad`, and each is replaced
+/// by the output of its position. A target that shares its buffer is copied first, so no other
+/// tensor changes. Nothing is recorded on a tape.
+pub fn update(op: &Op, grad: &AnyTensor, targets: &mut [&mut AnyTensor]) -> Result<()> {
+    for target in targets.iter_mut() {
+        target.make_exclusive()?;
+    }
+    let mut inputs: SmallVec<[&AnyTensor; 4]> = SmallVec::from_slice(&[grad]);
+    inputs.extend(targets.iter().map(|target| &**target));
+    infer(op, &inputs, grad.device())?;
+    let outputs: SmallVec<[AnyTensor; 3]> = targets.iter().map(|target| target.alias()).collect();
+    run(op, &inputs, &outputs)
+}
+
+#[inline]
+fn infer(op: &Op, inputs: &[&AnyTensor], device: Device) -> Result<Metas> {
+    for input in &inputs[1..] {
+        device.check_same(op.spec().name(), input.device())?;
+    }
+    let metas: SmallVec<[Meta; 4]> = inputs.iter().map(|input| input.meta()).collect();
+    op.spec().infer(&metas)
+}
+
+#[inline]
+fn allocate(metas: &[Meta], device: Device) -> Result<Outputs> {
+    metas.iter().map(|meta| AnyTensor::uninitialized(*meta, device)).collect()
+}
+
+/// Fills `outputs`, by a kernel or, where the backend has none, by the decomposition.
+#[inline]
+fn run(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
+    let backend = outputs[0].device().backend();
+    if backend.supports(op) {
+        backend.execute(op, inputs, outputs)?;
+        trace::note(op, inputs, outputs);
+        return Ok(());
+    }
+    // The tape records the operation itself, not its parts.
+    let detached: SmallVec<[AnyTensor; 4]> = inputs.iter().map(|input| input.alias()).collect();
+    let borrowed: SmallVec<[&AnyTensor; 4]> = detached.iter().collect();
+    let Some(results) = op.spec().decompose(&borrowed) else {
+        let what = format!("{} has neither a kernel nor smaller parts for it", backend.name());
+        return Err(Error::Device { op: op.spec().name(), what });
+    };
+    for (result, output) in results.iter().zip(outputs) {
+        let copy = Op::from(crate::op::Cast { dtype: output.dtype() });
+        backend.execute(&copy, &[result], std::slice::from_ref(output))?;
+    }
+    Ok(())
+}
+
+#[inline]
+fn record(op: &Op, inputs: &[&AnyTensor], outputs: &mut [AnyTensor]) -> Result<()> {
+    match inputs.iter().find_map(|input| input.tracked()) {
+        Some(tracked) => tracked.node.record(op, inputs, outputs),
+        None => Ok(()),
+    }
+}

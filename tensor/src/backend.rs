@@ -1,0 +1,75 @@
+//! The seam between operations and devices.
+
+use crate::op::Op;
+use crate::{AnyTensor, Result};
+
+/// Runs operations on one device. Implement it to bring a device of your own:
+/// [`Device::custom`](crate::Device::custom) makes it available with no change in Kiln.
+///
+/// Addresses are opaque to everyone but the backend; the CPU's are pointers.
+pub trait Backend: Send + Sync + 'static {
+    /// The name in error texts and debug output: `cpu`, `cuda:0`.
+    fn name(&self) -> &str;
+
+    /// Reserves `bytes` bytes, more than zero, at an address aligned for every dtype; not zeroed.
+    /// `None` if there is no room.
+    fn alloc(&self, bytes: usize) -> Option<usize>;
+
+    /// Gives back what [`Backend::alloc`] reserved.
+    ///
+    /// # Safety
+    /// `address` came from `alloc(bytes)` of this backend and is not used afterwards.
+    unsafe fn free(&self, address: usize, bytes: usize);
+
+    /// Copies `source` to device memory at `address`.
+    ///
+    /// # Safety
+    /// `source.len()` bytes from `address` lie inside of one allocation of this backend, which
+    /// nobody else reads or writes meanwhile.
+    unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()>;
+
+    /// Copies device memory at `address` to `target`.
+    ///
+    /// # Safety
+    /// `target.len()` bytes from `address` lie inside of one allocation of this backend, which
+    /// nobody writes meanwhile.
+    unsafe fn download(&self, address: usize, target: &mut [u8]) -> Result<()>;
+
+    /// Whether there is a kernel for `op`. Where there is none, its decomposition runs.
+    fn supports(&self, op: &Op) -> bool {
+        let _ = op;
+        true
+    }
+
+    /// Computes `outputs` from `inputs`, which `op.spec().infer` has accepted.
+    ///
+    /// Inputs may have any strides. Outputs are contiguous, of the inferred shapes, and overlap no
+    /// input, but for two cases: the first output of an elementwise operation may be the very
+    /// buffer of its first input, and each output of an optimizer update is the buffer of the
+    /// input it replaces. [`Op::View`] never arrives here.
+    fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()>;
+
+    /// Waits until all work is done.
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the memory is used for at the moment.
+    fn memory(&self) -> MemoryStats {
+        MemoryStats::default()
+    }
+
+    /// Gives memory that is kept for later allocations back to the system.
+    fn empty_cache(&self) {}
+}
+
+/// Memory of a device, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStats {
+    /// Held by tensors now.
+    pub in_use: usize,
+    /// The most that was ever held by tensors at one time.
+    pub peak: usize,
+    /// Kept for later allocations.
+    pub cached: usize,
+}

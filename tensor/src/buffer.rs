@@ -1,0 +1,57 @@
+//! A piece of device memory with its owner.
+
+use crate::{Device, Error, Result};
+
+/// Memory of a device. Tensors share it by `Arc`; it goes back to the backend with the last one.
+pub struct Buffer {
+    address: usize,
+    bytes: usize,
+    device: Device,
+}
+
+impl Buffer {
+    /// Uninitialised memory; the operation it was allocated for fills it.
+    #[inline]
+    pub(crate) fn new(bytes: usize, device: Device) -> Result<Self> {
+        // An empty tensor needs no memory, but kernels form (empty) slices at its address, which
+        // must be aligned and not null.
+        const NOWHERE: usize = 64;
+        let address = if bytes == 0 {
+            NOWHERE
+        } else {
+            device
+                .backend()
+                .alloc(bytes)
+                .ok_or_else(|| Error::Memory { device: device.name().into(), bytes })?
+        };
+        Ok(Self { address, bytes, device })
+    }
+
+    /// Where the memory starts. Opaque to everyone but the backend.
+    #[inline]
+    pub fn address(&self) -> usize {
+        self.address
+    }
+
+    /// How many bytes there are.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The device.
+    #[inline]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            // SAFETY: `new` got the address from `alloc(bytes)` of this backend, and the last
+            // tensor that could reach it is gone.
+            unsafe { self.device.backend().free(self.address, self.bytes) }
+        }
+    }
+}

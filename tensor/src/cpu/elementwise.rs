@@ -1,0 +1,370 @@
+//! Elementwise operations: one loop per function over the slices of a tile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::access::Compute;
+use super::math::Math;
+use super::parallel::{CHUNK, chunks};
+use super::simd::{Isa, Kernel, dispatch};
+use super::tile::{Operand, TILE, number_type, tiles};
+use crate::op::{
+    Activation, ActivationBackward, Binary, BinaryKind, BinaryScalar, Cast, Unary, UnaryKind,
+};
+use crate::{AnyTensor, DType, Error, Result, Scalar};
+
+pub(super) fn cast(_: &Cast, x: &AnyTensor, y: &AnyTensor) {
+    if super::copy::copy(x, y) {
+        return;
+    }
+    number_type!(x.dtype(), T => tiles([Operand::<T>::new(x, y)], y, |[x], y| y.copy_from_slice(x)))
+}
+
+pub(super) fn unary(op: &Unary, x: &AnyTensor, y: &AnyTensor) {
+    let kind = op.kind;
+    match x.dtype() {
+        DType::F64 => float_unary::<f64>(kind, x, y),
+        dtype if dtype.is_float() => float_unary::<f32>(kind, x, y),
+        dtype => tiles([Operand::<i64>::new(x, y)], y, |[x], y| {
+            let mut each = |f: fn(i64) -> i64| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x));
+            match kind {
+                UnaryKind::Not if dtype == DType::Bool => each(|x| (x == 0) as i64),
+                UnaryKind::Not => each(|x| !x),
+                UnaryKind::Neg => each(i64::wrapping_neg),
+                UnaryKind::Abs => each(i64::wrapping_abs),
+                UnaryKind::Sign => each(i64::signum),
+                UnaryKind::Square => each(|x| x.wrapping_mul(x)),
+                UnaryKind::Relu => each(|x| x.max(0)),
+                kind => unreachable!("{kind:?} of integers"),
+            }
+        }),
+    }
+}
+
+fn float_unary<T: Real>(kind: UnaryKind, x: &AnyTensor, y: &AnyTensor) {
+    tiles([Operand::<T>::new(x, y)], y, |[x], y| dispatch(UnaryLoop { kind, x, y }));
+}
+
+/// Floats that elementwise loops compute with.
+pub(super) trait Real: Compute + Math + PartialOrd + std::ops::Neg<Output = Self> {
+    fn unary<I: Isa>(kind: UnaryKind, x: &[Self], y: &mut [Self]);
+    fn activation_backward<I: Isa>(op: Activation, s: &[Self], dy: &[Self], dx: &mut [Self]);
+    fn binary<I: Isa>(kind: BinaryKind, a: &[Self], b: &[Self], y: &mut [Self]);
+}
+
+#[inline(always)]
+fn map<T: Copy>(x: &[T], y: &mut [T], f: impl Fn(T) -> T) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = f(x);
+    }
+}
+
+#[inline(always)]
+fn map2<T: Copy>(a: &[T], b: &[T], y: &mut [T], f: impl Fn(T, T) -> T) {
+    // One length for all three lets the loop vectorise without checks.
+    let n = y.len().min(a.len()).min(b.len());
+    let (a, b, y) = (&a[..n], &b[..n], &mut y[..n]);
+    for i in 0..n {
+        y[i] = f(a[i], b[i]);
+    }
+}
+
+macro_rules! real {
+    ($type:ident) => {
+        impl Real for $type {
+            #[inline(always)]
+            fn unary<I: Isa>(kind: UnaryKind, x: &[Self], y: &mut [Self]) {
+                use UnaryKind::*;
+                match kind {
+                    Neg => map(x, y, |x| -x),
+                    Abs => map(x, y, |x| x.abs()),
+                    // NaN and both zeros map to themselves.
+                    Sign => map(x, y, |x| {
+                        if x > 0.0 {
+                            1.0
+                        } else if x < 0.0 {
+                            -1.0
+                        } else {
+                            x
+                        }
+                    }),
+                    Square => map(x, y, |x| x * x),
+                    Not => unreachable!("not of floats"),
+                    Recip => map(x, y, |x| 1.0 / x),
+                    Sqrt => map(x, y, |x| x.sqrt()),
+                    Rsqrt => map(x, y, |x| 1.0 / x.sqrt()),
+                    Exp => map(x, y, |x| Math::exp::<I>(x)),
+                    ExpM1 => map(x, y, |x| Math::exp_m1::<I>(x)),
+                    Log => map(x, y, |x| Math::ln::<I>(x)),
+                    Log2 => map(x, y, |x| Math::log2::<I>(x)),
+                    Log10 => map(x, y, |x| Math::log10::<I>(x)),
+                    Log1p => map(x, y, |x| Math::ln_1p::<I>(x)),
+                    Sin if x.iter().any(|x| x.trig_is_large()) => map(x, y, |x| x.sin_large()),
+                    Sin => map(x, y, |x| Math::sin::<I>(x)),
+                    Cos if x.iter().any(|x| x.trig_is_large()) => map(x, y, |x| x.cos_large()),
+                    Cos => map(x, y, |x| Math::cos::<I>(x)),
+                    Tan if x.iter().any(|x| x.trig_is_large()) => map(x, y, |x| x.tan_large()),
+                    Tan => map(x, y, |x| Math::tan::<I>(x)),
+                    Erf => map(x, y, |x| Math::erf::<I>(x)),
+                    Floor => map(x, y, |x| x.floor()),
+                    Ceil => map(x, y, |x| x.ceil()),
+                    Round => map(x, y, |x| x.round_ties_even()),
+                    Trunc => map(x, y, |x| x.trunc()),
+                    // NaN passes.
+                    Relu => map(x, y, |x| if x < 0.0 { 0.0 } else { x }),
+                    Sigmoid => map(x, y, |x| Math::sigmoid::<I>(x)),
+                    Tanh => map(x, y, |x| Math::tanh::<I>(x)),
+                    Gelu => map(x, y, |x| Math::gelu::<I>(x)),
+                    GeluTanh => map(x, y, |x| Math::gelu_tanh::<I>(x)),
+                    Silu => map(x, y, |x| Math::silu::<I>(x)),
+                    Softplus => map(x, y, |x| Math::softplus::<I>(x)),
+                }
+            }
+
+            #[inline(always)]
+            fn activation_backward<I: Isa>(
+                op: Activation,
+                s: &[Self],
+                dy: &[Self],
+                dx: &mut [Self],
+            ) {
+                match op {
+                    Activation::Relu => map2(s, dy, dx, |y, dy| if y <= 0.0 { 0.0 } else { dy }),
+                    Activation::Sigmoid => map2(s, dy, dx, |y, dy| dy * y * (1.0 - y)),
+                    Activation::Tanh => map2(s, dy, dx, |y, dy| dy * (1.0 - y * y)),
+                    Activation::Gelu => map2(s, dy, dx, |x, dy| dy * x.gelu_grad::<I>()),
+                    Activation::GeluTanh => map2(s, dy, dx, |x, dy| dy * x.gelu_tanh_grad::<I>()),
+                    Activation::Silu => map2(s, dy, dx, |x, dy| dy * x.silu_grad::<I>()),
+                    Activation::Softplus => map2(s, dy, dx, |x, dy| dy * Math::sigmoid::<I>(x)),
+                }
+            }
+
+            #[inline(always)]
+            fn binary<I: Isa>(kind: BinaryKind, a: &[Self], b: &[Self], y: &mut [Self]) {
+                use BinaryKind::*;
+                let truth = |x: bool| x as u8 as $type;
+                match kind {
+                    Add => map2(a, b, y, |a, b| a + b),
+                    Sub => map2(a, b, y, |a, b| a - b),
+                    Mul => map2(a, b, y, |a, b| a * b),
+                    Div => map2(a, b, y, |a, b| a / b),
+                    Rem => map2(a, b, y, |a, b| {
+                        let r = a % b;
+                        if r != 0.0 && (r < 0.0) != (b < 0.0) { r + b } else { r }
+                    }),
+                    Pow => map2(a, b, y, |a, b| Math::pow::<I>(a, b)),
+                    Max => map2(a, b, y, |a, b| if a > b || a != a { a } else { b }),
+                    Min => map2(a, b, y, |a, b| if a < b || a != a { a } else { b }),
+                    Equal => map2(a, b, y, |a, b| truth(a == b)),
+                    NotEqual => map2(a, b, y, |a, b| truth(a != b)),
+                    Less => map2(a, b, y, |a, b| truth(a < b)),
+                    LessEqual => map2(a, b, y, |a, b| truth(a <= b)),
+                    Greater => map2(a, b, y, |a, b| truth(a > b)),
+                    GreaterEqual => map2(a, b, y, |a, b| truth(a >= b)),
+                    And | Or | Xor => unreachable!("bits of floats"),
+                }
+            }
+        }
+    };
+}
+real!(f32);
+real!(f64);
+
+struct UnaryLoop<'a, T> {
+    kind: UnaryKind,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Real> Kernel for UnaryLoop<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        T::unary::<I>(self.kind, self.x, self.y);
+    }
+}
+
+struct BinaryLoop<'a, T> {
+    kind: BinaryKind,
+    a: &'a [T],
+    b: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Real> Kernel for BinaryLoop<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        T::binary::<I>(self.kind, self.a, self.b, self.y);
+    }
+}
+
+struct BackwardLoop<'a, T> {
+    op: Activation,
+    saved: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Real> Kernel for BackwardLoop<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        T::activation_backward::<I>(self.op, self.saved, self.dy, self.dx);
+    }
+}
+
+/// Applies an activation to a run of numbers in place: the epilogue of a product.
+pub(super) fn activate<T: Real>(activation: Activation, run: &mut [T]) {
+    let mut buffer = [T::default(); 64];
+    for part in run.chunks_mut(64) {
+        let x = &mut buffer[..part.len()];
+        x.copy_from_slice(part);
+        dispatch(UnaryLoop { kind: activation.unary(), x, y: part });
+    }
+}
+
+pub(super) fn activation_backward(op: &ActivationBackward, inputs: [&AnyTensor; 2], y: &AnyTensor) {
+    fn run<T: Real>(op: Activation, [saved, dy]: [&AnyTensor; 2], dx: &AnyTensor) {
+        let operands = [Operand::<T>::new(saved, dx), Operand::new(dy, dx)];
+        tiles(operands, dx, |[saved, dy], dx| dispatch(BackwardLoop { op, saved, dy, dx }));
+    }
+    match y.dtype() {
+        DType::F64 => run::<f64>(op.activation, inputs, y),
+        _ => run::<f32>(op.activation, inputs, y),
+    }
+}
+
+fn float_binary<T: Real>(kind: BinaryKind, operands: [Operand<'_, T>; 2], y: &AnyTensor) {
+    tiles(operands, y, |[a, b], y| dispatch(BinaryLoop { kind, a, b, y }));
+}
+
+/// Integers and bools; `false` if a divisor was zero.
+fn int_binary(kind: BinaryKind, operands: [Operand<'_, i64>; 2], y: &AnyTensor) -> bool {
+    let zero = AtomicBool::new(false);
+    tiles(operands, y, |[a, b], y| {
+        use BinaryKind::*;
+        if matches!(kind, Div | Rem) && b.contains(&0) {
+            zero.store(true, Ordering::Relaxed);
+            return;
+        }
+        match kind {
+            Add => map2(a, b, y, i64::wrapping_add),
+            Sub => map2(a, b, y, i64::wrapping_sub),
+            Mul => map2(a, b, y, i64::wrapping_mul),
+            Div => map2(a, b, y, i64::wrapping_div),
+            Rem => map2(a, b, y, |a, b| {
+                let r = a.wrapping_rem(b);
+                if r != 0 && (r < 0) != (b < 0) { r + b } else { r }
+            }),
+            Pow => map2(a, b, y, power),
+            Max => map2(a, b, y, i64::max),
+            Min => map2(a, b, y, i64::min),
+            Equal => map2(a, b, y, |a, b| (a == b) as i64),
+            NotEqual => map2(a, b, y, |a, b| (a != b) as i64),
+            Less => map2(a, b, y, |a, b| (a < b) as i64),
+            LessEqual => map2(a, b, y, |a, b| (a <= b) as i64),
+            Greater => map2(a, b, y, |a, b| (a > b) as i64),
+            GreaterEqual => map2(a, b, y, |a, b| (a >= b) as i64),
+            And => map2(a, b, y, |a, b| a & b),
+            Or => map2(a, b, y, |a, b| a | b),
+            Xor => map2(a, b, y, |a, b| a ^ b),
+        }
+    });
+    !zero.into_inner()
+}
+
+/// `base^exponent`, wrapping; a negative exponent gives the truncated quotient.
+fn power(base: i64, exponent: i64) -> i64 {
+    match (base, u32::try_from(exponent)) {
+        (_, Ok(exponent)) => base.wrapping_pow(exponent),
+        (1, _) => 1,
+        (-1, _) => 1 - 2 * (exponent & 1),
+        _ => 0,
+    }
+}
+
+fn division_by_zero(op: &'static str) -> Error {
+    Error::Argument { op, rule: "division by zero".into() }
+}
+
+pub(super) fn binary(op: &Binary, [a, b]: [&AnyTensor; 2], y: &AnyTensor) -> Result<()> {
+    match a.dtype() {
+        DType::F64 => float_binary::<f64>(op.kind, [Operand::new(a, y), Operand::new(b, y)], y),
+        dtype if dtype.is_float() => {
+            float_binary::<f32>(op.kind, [Operand::new(a, y), Operand::new(b, y)], y)
+        }
+        _ if int_binary(op.kind, [Operand::new(a, y), Operand::new(b, y)], y) => {}
+        _ => return Err(division_by_zero("div")),
+    }
+    Ok(())
+}
+
+pub(super) fn binary_scalar(op: &BinaryScalar, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    fn order<T>(tensor: T, scalar: T, reversed: bool) -> [T; 2] {
+        if reversed { [scalar, tensor] } else { [tensor, scalar] }
+    }
+    let (kind, reversed) = (op.kind, op.reversed);
+    match x.dtype() {
+        DType::F64 => {
+            let scalar = Operand::Splat(op.scalar.to_f64());
+            float_binary::<f64>(kind, order(Operand::new(x, y), scalar, reversed), y)
+        }
+        dtype if dtype.is_float() => {
+            let scalar = Operand::Splat(op.scalar.to_f64() as f32);
+            if let (BinaryKind::Pow, false) = (kind, reversed) {
+                return power_scalar(op.scalar, x, y);
+            }
+            float_binary::<f32>(kind, order(Operand::new(x, y), scalar, reversed), y)
+        }
+        _ => {
+            let scalar = Operand::Splat(op.scalar.to_i64());
+            if !int_binary(kind, order(Operand::new(x, y), scalar, reversed), y) {
+                return Err(division_by_zero("div"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Common powers are a product or a root; only the others need the general function.
+fn power_scalar(exponent: Scalar, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    let exponent = exponent.to_f64() as f32;
+    let operand = Operand::<f32>::new(x, y);
+    match exponent {
+        2.0 => tiles([operand], y, |[x], y| map(x, y, |x| x * x)),
+        3.0 => tiles([operand], y, |[x], y| map(x, y, |x| x * x * x)),
+        1.0 => tiles([operand], y, |[x], y| y.copy_from_slice(x)),
+        _ => float_binary(BinaryKind::Pow, [operand, Operand::Splat(exponent)], y),
+    }
+    Ok(())
+}
+
+pub(super) fn select_where([mask, a, b]: [&AnyTensor; 3], y: &AnyTensor) {
+    number_type!(a.dtype(), T => {
+        let operands = [Operand::<T>::new(a, y), Operand::new(b, y)];
+        where_tiles(Operand::new(mask, y), operands, y)
+    })
+}
+
+/// The mask is of another type than the numbers, so these tiles have a loop of their own.
+fn where_tiles<T: Compute>(mask: Operand<'_, i64>, operands: [Operand<'_, T>; 2], y: &AnyTensor) {
+    let (mask, [a, b]) = (&mask, &operands);
+    chunks(y.num_elements(), CHUNK, |chunk| {
+        let mut bits = [0; TILE];
+        let mut buffers = [[T::default(); TILE]; 3];
+        for start in chunk.clone().step_by(TILE) {
+            let range = start..chunk.end.min(start + TILE);
+            let [first, second, out] = &mut buffers;
+            let out = &mut out[..range.len()];
+            // SAFETY: the range is inside of the output, and only this call writes it.
+            unsafe {
+                let mask = mask.fetch(range.clone(), &mut bits);
+                let (a, b) = (a.fetch(range.clone(), first), b.fetch(range, second));
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out = if mask[i] != 0 { a[i] } else { b[i] };
+                }
+                T::write(out, y, start);
+            }
+        }
+    });
+}

@@ -1,0 +1,107 @@
+//! Matrix products.
+//!
+//! The loops around the micro-kernel follow Goto & van de Geijn ("Anatomy of High-Performance
+//! Matrix Multiplication", 2008) and BLIS (Van Zee & van de Geijn, 2015): the right operand is
+//! packed once and shared, a block of the left one is packed into the second-level cache of the
+//! core that uses it, and a panel of the right operand stays close while it meets every strip of
+//! that block.
+//!
+//! Two things differ. Operands come from a [`Source`], so a convolution packs straight from its
+//! image, and small matrices are read in place. And depth is cut into blocks by its length alone:
+//! an element of C is always the sum of the same blocks in the same order, each a chain of
+//! multiply-adds from its first product to its last. Its bits therefore depend neither on the
+//! number of threads, nor on how C was divided among them, nor on what was packed. (Products with a
+//! vector have an order of their own, of which the same is true.)
+
+mod kernel;
+mod pack;
+mod product;
+mod registers;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+use super::simd::{self, Isa, Level};
+use kernel::Tiles;
+#[allow(unused_imports, reason = "sources that forward `direct` name its type")]
+pub(crate) use pack::Direct;
+pub(crate) use pack::{Source, Strided};
+use product::Product;
+use std::ops::Add;
+
+/// Element type that products are computed in.
+pub(crate) trait Real: Copy + Default + Add<Output = Self> + Send + Sync + 'static {
+    /// The kernels of an instruction set, which the processor must have when they are called.
+    fn tiles(level: Level) -> &'static Tiles<Self>;
+    /// `block` transposed.
+    fn transpose<I: Isa, const B: usize>(block: [[Self; B]; B]) -> [[Self; B]; B];
+}
+
+impl Real for f32 {
+    #[inline]
+    fn tiles(level: Level) -> &'static Tiles<f32> {
+        kernel::tiles_f32(level)
+    }
+    #[inline(always)]
+    fn transpose<I: Isa, const B: usize>(block: [[f32; B]; B]) -> [[f32; B]; B] {
+        pack::transpose_f32::<I, B>(block)
+    }
+}
+
+impl Real for f64 {
+    #[inline]
+    fn tiles(level: Level) -> &'static Tiles<f64> {
+        kernel::tiles_f64(level)
+    }
+    #[inline(always)]
+    fn transpose<I: Isa, const B: usize>(block: [[f64; B]; B]) -> [[f64; B]; B] {
+        pack::transpose_f64::<I, B>(block)
+    }
+}
+
+/// What is applied to finished elements of C while they are in cache.
+pub(crate) trait Epilogue<T>: Sync {
+    /// Called with a run of one row, exactly once for every element, after the whole depth has
+    /// been summed.
+    fn apply(&self, row: usize, column: usize, run: &mut [T]);
+}
+
+/// An epilogue that leaves C as it is.
+impl<T> Epilogue<T> for () {
+    #[inline]
+    fn apply(&self, _: usize, _: usize, _: &mut [T]) {}
+}
+
+/// Who computes a product; the result has the same bits in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// The calling thread.
+    One,
+    /// Rayon's current pool, for products that are large enough to gain from it.
+    Pool,
+}
+
+/// `C = epilogue(A B)`, or `C = epilogue(C + A B)` if `accumulate`: C has `m` rows and `n`
+/// contiguous columns, `c_stride` elements lie between its rows.
+///
+/// # Safety
+/// `c` is valid for reads and writes of all rows, which do not overlap, and nothing else accesses
+/// them during the call, `a` and `b` in particular.
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn gemm<T: Real>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &dyn Source<T>,
+    b: &dyn Source<T>,
+    c: *mut T,
+    c_stride: usize,
+    accumulate: bool,
+    epilogue: Option<&dyn Epilogue<T>>,
+    threads: Threads,
+) {
+    let tiles = T::tiles(simd::level());
+    let product = Product { tiles, m, n, k, a, b, c, c_stride, accumulate, epilogue };
+    // SAFETY: passed on to the caller; the level is that of this processor.
+    unsafe { product.run(threads) }
+}

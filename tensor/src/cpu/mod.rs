@@ -1,0 +1,122 @@
+//! The CPU backend.
+//!
+//! [`Cpu::execute`](Cpu) is the list of kernels; each lives in the file of its family. Kernels are
+//! plain loops over slices ([`tile`](self) and `access` bring any layout and dtype into that
+//! form), compiled for several instruction sets ([`simd`]) and split over threads by size
+//! (`parallel`).
+
+mod access;
+mod conv;
+mod copy;
+mod elementwise;
+mod float;
+mod gemm;
+mod index;
+mod loss;
+mod math;
+mod matmul;
+mod norm;
+mod parallel;
+mod pool;
+mod pool2d;
+mod random;
+mod reduce;
+pub mod simd;
+mod softmax;
+mod tile;
+mod update;
+
+use crate::backend::{Backend, MemoryStats};
+use crate::op::Op;
+use crate::{AnyTensor, Result};
+
+/// The processor.
+#[derive(Default)]
+pub(crate) struct Cpu;
+
+impl Backend for Cpu {
+    fn name(&self) -> &str {
+        "cpu"
+    }
+
+    #[inline]
+    fn alloc(&self, bytes: usize) -> Option<usize> {
+        pool::alloc(bytes)
+    }
+
+    #[inline]
+    unsafe fn free(&self, address: usize, bytes: usize) {
+        // SAFETY: passed on to the caller.
+        unsafe { pool::free(address, bytes) }
+    }
+
+    unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()> {
+        // SAFETY: the caller promises that the bytes from `address` are ours alone.
+        unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), address as *mut u8, source.len()) };
+        Ok(())
+    }
+
+    unsafe fn download(&self, address: usize, target: &mut [u8]) -> Result<()> {
+        // SAFETY: the caller promises that nobody writes the bytes from `address`.
+        unsafe {
+            std::ptr::copy_nonoverlapping(address as *const u8, target.as_mut_ptr(), target.len())
+        };
+        Ok(())
+    }
+
+    fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
+        let y = &outputs[0];
+        match op {
+            Op::View(view) => unreachable!("{view:?} computes nothing"),
+            Op::Unview(op) => copy::unview(op, inputs[0], y),
+            Op::Fill(op) => copy::fill(op, y),
+            Op::Arange(op) => copy::arange(op, y),
+            Op::Random(op) => random::random(op, y),
+            Op::Cast(op) => elementwise::cast(op, inputs[0], y),
+            Op::Unary(op) => elementwise::unary(op, inputs[0], y),
+            Op::ActivationBackward(op) => {
+                elementwise::activation_backward(op, [inputs[0], inputs[1]], y)
+            }
+            Op::Binary(op) => return elementwise::binary(op, [inputs[0], inputs[1]], y),
+            Op::BinaryScalar(op) => return elementwise::binary_scalar(op, inputs[0], y),
+            Op::Where(_) => elementwise::select_where([inputs[0], inputs[1], inputs[2]], y),
+            Op::Reduce(op) => reduce::reduce(op, inputs[0], y),
+            Op::ArgReduce(op) => reduce::arg_reduce(op, inputs[0], y),
+            Op::Cat(op) => copy::cat(op, inputs, y),
+            Op::Select(op) => return index::select(op, [inputs[0], inputs[1]], y),
+            Op::SelectBackward(op) => return index::select_backward(op, [inputs[0], inputs[1]], y),
+            Op::Gather(op) => return index::gather(op, [inputs[0], inputs[1]], y),
+            Op::GatherBackward(op) => return index::gather_backward(op, [inputs[0], inputs[1]], y),
+            Op::MatMul(op) => matmul::matmul(op, inputs, y),
+            Op::Conv2d(op) => conv::conv2d(op, inputs, y),
+            Op::Conv2dInputGrad(op) => conv::input_grad(op, [inputs[0], inputs[1]], y),
+            Op::Conv2dWeightGrad(op) => conv::weight_grad(op, [inputs[0], inputs[1]], y),
+            Op::MaxPool2d(op) => pool2d::max_pool2d(op, inputs[0], outputs),
+            Op::MaxPool2dBackward(op) => {
+                return pool2d::max_pool2d_backward(op, [inputs[0], inputs[1]], y);
+            }
+            Op::AvgPool2d(op) => pool2d::avg_pool2d(op, inputs[0], y),
+            Op::AvgPool2dBackward(op) => pool2d::avg_pool2d_backward(op, inputs[0], y),
+            Op::Softmax(op) => softmax::softmax(op, inputs[0], y),
+            Op::SoftmaxBackward(op) => softmax::softmax_backward(op, [inputs[0], inputs[1]], y),
+            Op::LayerNorm(op) => norm::layer_norm(op, inputs, outputs),
+            Op::LayerNormBackward(op) => norm::layer_norm_backward(op.affine, inputs, outputs),
+            Op::BatchNorm(op) => norm::batch_norm(op, inputs, outputs),
+            Op::BatchNormBackward(_) => norm::batch_norm_backward(inputs, outputs),
+            Op::CrossEntropy(_) => return loss::cross_entropy([inputs[0], inputs[1]], outputs),
+            Op::CrossEntropyBackward(_) => return loss::cross_entropy_backward(inputs, y),
+            Op::Dropout(op) => random::dropout(op, inputs[0], y),
+            Op::SgdUpdate(op) => update::sgd(op, inputs, outputs),
+            Op::AdamUpdate(op) => update::adam(op, inputs, outputs),
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> MemoryStats {
+        pool::stats()
+    }
+
+    fn empty_cache(&self) {
+        pool::empty_cache();
+    }
+}

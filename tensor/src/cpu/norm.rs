@@ -1,0 +1,329 @@
+//! Layer and batch normalisation.
+//!
+//! Mean and variance are computed in two passes over data that is in cache: the variance of
+//! numbers far from zero keeps its precision. Sums over rows that many threads share are cut by
+//! size and joined in order.
+
+use super::access::{Compute, Dense, Sink, float_type};
+use super::float::{Float, sum};
+use super::parallel::{Shared, rows};
+use super::pool::Scratch;
+use super::simd::{Isa, Kernel, dispatch};
+use crate::op::{BatchNorm, LayerNorm};
+use crate::{AnyTensor, Element};
+
+/// Rows whose share of a weight gradient is summed by one task.
+const GROUP: usize = 64;
+
+/// One row of layer normalisation; returns its mean and `1 / sqrt(var + epsilon)`.
+struct LayerRow<'a, T> {
+    x: &'a [T],
+    affine: Option<(&'a [T], &'a [T])>,
+    epsilon: T,
+    y: &'a mut [T],
+}
+
+impl<T: Float> Kernel for LayerRow<'_, T> {
+    type Output = (T, T);
+    #[inline(always)]
+    fn run<I: Isa>(self) -> (T, T) {
+        let LayerRow { x, affine, epsilon, y } = self;
+        let n = y.len();
+        let x = &x[..n];
+        let scale = T::ONE / T::from_f64(n as f64);
+        let mean = sum(n, |i| x[i]) * scale;
+        let var = sum(n, |i| (x[i] - mean) * (x[i] - mean)) * scale;
+        let rstd = T::ONE / Float::sqrt(var + epsilon);
+        match affine {
+            Some((weight, bias)) => {
+                let (weight, bias) = (&weight[..n], &bias[..n]);
+                for i in 0..n {
+                    y[i] = ((x[i] - mean) * rstd).fused::<I>(weight[i], bias[i]);
+                }
+            }
+            None => {
+                for i in 0..n {
+                    y[i] = (x[i] - mean) * rstd;
+                }
+            }
+        }
+        (mean, rstd)
+    }
+}
+
+pub(super) fn layer_norm(op: &LayerNorm, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
+    float_type!(inputs[0].dtype(), T => {
+        let x = Dense::<T>::new(inputs[0]);
+        let affine = op.affine.then(|| [1, 2].map(|i| Dense::<T>::new(inputs[i])));
+        let affine = affine.as_ref().map(|[weight, bias]| (&**weight, &**bias));
+        let n = inputs[0].shape_ref().last().copied().unwrap_or(1);
+        // SAFETY: each output is new and used once.
+        let [mut y, mut mean, mut rstd] = [0, 1, 2].map(|i| unsafe { Sink::<T>::new(&outputs[i]) });
+        let (count, epsilon) = (mean.len(), T::from_f64(op.epsilon));
+        let [y, mean, rstd] = [&mut y, &mut mean, &mut rstd].map(|sink| Shared::new(sink));
+        rows(count, n * 2, |range| {
+            for row in range {
+                let part = row * n..(row + 1) * n;
+                // SAFETY: rows do not overlap.
+                unsafe {
+                    let y = y.part(part.clone());
+                    let (m, r) = dispatch(LayerRow { x: &x[part], affine, epsilon, y });
+                    mean.set(row, m);
+                    rstd.set(row, r);
+                }
+            }
+        });
+    })
+}
+
+/// One row of the gradient: `dx`, and what the row adds to the gradients of weight and bias.
+struct LayerRowBackward<'a, T> {
+    x: &'a [T],
+    mean: T,
+    rstd: T,
+    dy: &'a [T],
+    weight: Option<&'a [T]>,
+    dx: &'a mut [T],
+    /// Sums of `dy * h` and of `dy` over the rows of a group.
+    sums: Option<(&'a mut [T], &'a mut [T])>,
+}
+
+impl<T: Float> Kernel for LayerRowBackward<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let LayerRowBackward { x, mean, rstd, dy, weight, dx, sums } = self;
+        let n = dx.len();
+        let (x, dy) = (&x[..n], &dy[..n]);
+        let scale = T::ONE / T::from_f64(n as f64);
+        // dx = rstd (g - mean(g) - h mean(g h)) with g = dy weight
+        match weight {
+            Some(weight) => {
+                let weight = &weight[..n];
+                for i in 0..n {
+                    dx[i] = dy[i] * weight[i];
+                }
+            }
+            None => dx.copy_from_slice(dy),
+        }
+        let mean_g = sum(n, |i| dx[i]) * scale;
+        let mean_gh = sum(n, |i| dx[i] * ((x[i] - mean) * rstd)) * scale;
+        for i in 0..n {
+            let h = (x[i] - mean) * rstd;
+            dx[i] = (dx[i] - mean_g - h * mean_gh) * rstd;
+        }
+        if let Some((dweight, dbias)) = sums {
+            let (dweight, dbias) = (&mut dweight[..n], &mut dbias[..n]);
+            for i in 0..n {
+                dweight[i] += dy[i] * ((x[i] - mean) * rstd);
+                dbias[i] += dy[i];
+            }
+        }
+    }
+}
+
+pub(super) fn layer_norm_backward(affine: bool, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
+    float_type!(inputs[0].dtype(), T => {
+        let [x, mean, rstd, dy] = [0, 1, 2, 3].map(|i| Dense::<T>::new(inputs[i]));
+        let weight = affine.then(|| Dense::<T>::new(inputs[4]));
+        let weight = weight.as_deref();
+        let n = inputs[0].shape_ref().last().copied().unwrap_or(1);
+        // SAFETY: each output is new and used once.
+        let mut dx = unsafe { Sink::<T>::new(&outputs[0]) };
+        let dx = Shared::new(&mut dx);
+        let groups = mean.len().div_ceil(GROUP);
+        // [groups, 2, n]
+        let mut partial = Scratch::<T>::zeros(if affine { groups * 2 * n } else { 0 });
+        let sums = Shared::new(&mut partial);
+        rows(groups, GROUP * n * 4, |range| {
+            for group in range {
+                for row in group * GROUP..mean.len().min((group + 1) * GROUP) {
+                    let part = row * n..(row + 1) * n;
+                    // SAFETY: rows do not overlap, nor do the sums of different groups.
+                    let (dx, sums) = unsafe {
+                        let sums = affine.then(|| sums.part(group * 2 * n..(group + 1) * 2 * n));
+                        (dx.part(part.clone()), sums.map(|sums| sums.split_at_mut(n)))
+                    };
+                    let (mean, rstd) = (mean[row], rstd[row]);
+                    let (x, dy) = (&x[part.clone()], &dy[part]);
+                    dispatch(LayerRowBackward { x, mean, rstd, dy, weight, dx, sums });
+                }
+            }
+        });
+        if affine {
+            for which in [0, 1] {
+                // SAFETY: each output is new and used once.
+                let mut total = unsafe { Sink::<T>::new(&outputs[1 + which]) };
+                join(partial.chunks_exact(2 * n.max(1)).map(|group| &group[which * n..][..n]), &mut total);
+            }
+        }
+    })
+}
+
+/// Adds up rows in order, in double precision.
+fn join<'a, T: Compute>(parts: impl Iterator<Item = &'a [T]>, total: &mut [T]) {
+    let mut wide = vec![0.0; total.len()];
+    for part in parts {
+        wide.iter_mut().zip(part).for_each(|(wide, x)| *wide += x.to_f64());
+    }
+    total.iter_mut().zip(wide).for_each(|(total, wide)| *total = T::from_f64(wide));
+}
+
+/// Sums of `f(i)` over the elements of a plane.
+struct PlaneSums<'a, T> {
+    x: &'a [T],
+    /// `(dy, mean, rstd)` for the gradient; the forward pass sums `x` and `(x - centre)^2`.
+    second: Option<(&'a [T], T, T)>,
+    centre: T,
+}
+
+impl<T: Float> Kernel for PlaneSums<'_, T> {
+    type Output = (T, T);
+    #[inline(always)]
+    fn run<I: Isa>(self) -> (T, T) {
+        let PlaneSums { x, second, centre } = self;
+        let n = x.len();
+        match second {
+            Some((dy, mean, rstd)) => {
+                let dy = &dy[..n];
+                (sum(n, |i| dy[i]), sum(n, |i| dy[i] * ((x[i] - mean) * rstd)))
+            }
+            None => (sum(n, |i| x[i]), sum(n, |i| (x[i] - centre) * (x[i] - centre))),
+        }
+    }
+}
+
+/// `y = a x + b`, or with a second slice `y = a x + b + c second`.
+struct Affine<'a, T> {
+    x: &'a [T],
+    a: T,
+    b: T,
+    second: Option<(&'a [T], T)>,
+    y: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Affine<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Affine { x, a, b, second, y } = self;
+        let n = y.len();
+        let x = &x[..n];
+        match second {
+            Some((second, c)) => {
+                let second = &second[..n];
+                for i in 0..n {
+                    y[i] = x[i].fused::<I>(a, second[i].fused::<I>(c, b));
+                }
+            }
+            None => {
+                for i in 0..n {
+                    y[i] = x[i].fused::<I>(a, b);
+                }
+            }
+        }
+    }
+}
+
+/// `[n, c, plane]` of an input, with the range of each plane.
+struct Planes {
+    images: usize,
+    channels: usize,
+    plane: usize,
+}
+
+impl Planes {
+    fn of(x: &AnyTensor) -> Self {
+        let shape = x.shape();
+        Self { images: shape[0], channels: shape[1], plane: shape[2..].iter().product() }
+    }
+
+    fn range(&self, image: usize, channel: usize) -> std::ops::Range<usize> {
+        let start = (image * self.channels + channel) * self.plane;
+        start..start + self.plane
+    }
+
+    fn count(&self) -> usize {
+        self.images * self.plane
+    }
+}
+
+/// Each channel is one task: its planes are read for the mean, for the variance, and for the
+/// result.
+pub(super) fn batch_norm(op: &BatchNorm, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
+    let planes = Planes::of(inputs[0]);
+    float_type!(inputs[0].dtype(), T => {
+        let [x, weight, bias] = [0, 1, 2].map(|i| Dense::<T>::new(inputs[i]));
+        // SAFETY: each output is new and used once.
+        let [mut y, mut mean, mut rstd] = [0, 1, 2].map(|i| unsafe { Sink::<T>::new(&outputs[i]) });
+        let [y, means, rstds] = [&mut y, &mut mean, &mut rstd].map(|sink| Shared::new(sink));
+        rows(planes.channels, planes.count() * 3, |range| {
+            for channel in range {
+                let total = |centre: T, pick: fn((T, T)) -> T| {
+                    let plane = |image| {
+                        let x = &x[planes.range(image, channel)];
+                        pick(dispatch(PlaneSums { x, second: None, centre })).to_f64()
+                    };
+                    (0..planes.images).map(plane).sum::<f64>() / planes.count() as f64
+                };
+                let mean = T::from_f64(total(T::ZERO, |(sum, _)| sum));
+                let var = total(mean, |(_, squares)| squares);
+                let rstd = T::from_f64(1.0 / (var + op.epsilon).sqrt());
+                let a = weight[channel] * rstd;
+                let b = bias[channel] - mean * a;
+                for image in 0..planes.images {
+                    let part = planes.range(image, channel);
+                    // SAFETY: planes do not overlap.
+                    let y = unsafe { y.part(part.clone()) };
+                    dispatch(Affine { x: &x[part], a, b, second: None, y });
+                }
+                // SAFETY: each channel writes its own entries.
+                unsafe {
+                    means.set(channel, mean);
+                    rstds.set(channel, rstd);
+                }
+            }
+        });
+    })
+}
+
+pub(super) fn batch_norm_backward(inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
+    let planes = Planes::of(inputs[0]);
+    float_type!(inputs[0].dtype(), T => {
+        let [x, mean, rstd, dy, weight] = [0, 1, 2, 3, 4].map(|i| Dense::<T>::new(inputs[i]));
+        // SAFETY: each output is new and used once.
+        let [mut dx, mut dw, mut db] = [0, 1, 2].map(|i| unsafe { Sink::<T>::new(&outputs[i]) });
+        let [dx, dweight, dbias] = [&mut dx, &mut dw, &mut db].map(|sink| Shared::new(sink));
+        rows(planes.channels, planes.count() * 4, |range| {
+            for channel in range {
+                let (mean, rstd) = (mean[channel], rstd[channel]);
+                let (mut sum, mut sum_h) = (0.0, 0.0);
+                for image in 0..planes.images {
+                    let part = planes.range(image, channel);
+                    let second = Some((&dy[part.clone()], mean, rstd));
+                    let (s, h) = dispatch(PlaneSums { x: &x[part], second, centre: T::ZERO });
+                    sum += s.to_f64();
+                    sum_h += h.to_f64();
+                }
+                // dx = weight rstd (dy - mean(dy) - h mean(dy h)), linear in dy and x.
+                let n = planes.count() as f64;
+                let scale = weight[channel].to_f64() * rstd.to_f64();
+                let slope = -scale * (sum_h / n) * rstd.to_f64();
+                let b = T::from_f64(-scale * (sum / n) - slope * mean.to_f64());
+                let (a, c) = (T::from_f64(scale), T::from_f64(slope));
+                for image in 0..planes.images {
+                    let part = planes.range(image, channel);
+                    // SAFETY: planes do not overlap.
+                    let y = unsafe { dx.part(part.clone()) };
+                    let second = Some((&x[part.clone()], c));
+                    dispatch(Affine { x: &dy[part], a, b, second, y });
+                }
+                // SAFETY: each channel writes its own entries.
+                unsafe {
+                    dweight.set(channel, T::from_f64(sum_h));
+                    dbias.set(channel, T::from_f64(sum));
+                }
+            }
+        });
+    })
+}

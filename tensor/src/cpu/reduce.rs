@@ -1,0 +1,369 @@
+//! Reductions.
+//!
+//! Elements are combined over a fixed tree that depends on the shape alone: lanes of a vector
+//! within a block, blocks within a segment, segments in order. Block results are carried on in
+//! double precision, so sums of f32 are accurate for any length, and the bits are the same on any
+//! number of threads.
+
+use super::access::{Compute, pointer};
+use super::parallel::{Shared, chunks, rows};
+use super::pool::Scratch;
+use super::simd::{Isa, Kernel, dispatch};
+use super::tile::number_type;
+use crate::AnyTensor;
+use crate::layout::Layout;
+use crate::op::{ArgReduce, Axes, Reduce, ReduceKind};
+
+/// Elements that are combined in their own precision before the result is widened.
+const BLOCK: usize = 1024;
+/// Elements of one row that one task combines.
+const SEGMENT: usize = 1 << 16;
+/// Independent partial results of a block: enough to fill the pipeline of vector additions.
+const LANES: usize = 64;
+
+/// A type that reductions combine.
+trait Combine: Compute {
+    /// Carries block results: f64 for floats, i64 for integers.
+    type Wide: Compute + Combine<Wide = Self::Wide>;
+    fn widen(self) -> Self::Wide;
+    fn round(wide: Self::Wide) -> Self;
+    fn start(kind: ReduceKind) -> Self;
+    fn combine(kind: ReduceKind, a: Self, b: Self) -> Self;
+    fn divide(self, n: usize) -> Self;
+}
+
+macro_rules! combine {
+    ($type:ty, $wide:ty, $lowest:expr, $highest:expr, |$a:ident, $b:ident| $add:expr, $mul:expr) => {
+        impl Combine for $type {
+            type Wide = $wide;
+            #[inline(always)]
+            fn widen(self) -> $wide {
+                self as $wide
+            }
+            #[inline(always)]
+            fn round(wide: $wide) -> Self {
+                wide as $type
+            }
+            #[inline(always)]
+            fn start(kind: ReduceKind) -> Self {
+                match kind {
+                    ReduceKind::Sum | ReduceKind::Mean => 0 as $type,
+                    ReduceKind::Prod => 1 as $type,
+                    ReduceKind::Max => $lowest,
+                    ReduceKind::Min => $highest,
+                    ReduceKind::Any => 0 as $type,
+                    ReduceKind::All => 1 as $type,
+                }
+            }
+            #[inline(always)]
+            #[allow(clippy::eq_op)]
+            fn combine(kind: ReduceKind, $a: Self, $b: Self) -> Self {
+                match kind {
+                    ReduceKind::Sum | ReduceKind::Mean => $add,
+                    ReduceKind::Prod => $mul,
+                    // Not equal to itself: NaN, which wins.
+                    ReduceKind::Max | ReduceKind::Any => {
+                        if $a > $b || $a != $a {
+                            $a
+                        } else {
+                            $b
+                        }
+                    }
+                    ReduceKind::Min | ReduceKind::All => {
+                        if $a < $b || $a != $a {
+                            $a
+                        } else {
+                            $b
+                        }
+                    }
+                }
+            }
+            #[inline(always)]
+            fn divide(self, n: usize) -> Self {
+                self / n as $type
+            }
+        }
+    };
+}
+combine!(f32, f64, f32::NEG_INFINITY, f32::INFINITY, |a, b| a + b, a * b);
+combine!(f64, f64, f64::NEG_INFINITY, f64::INFINITY, |a, b| a + b, a * b);
+combine!(i64, i64, i64::MIN, i64::MAX, |a, b| a.wrapping_add(b), a.wrapping_mul(b));
+
+/// Combines one block.
+struct Block<'a, T> {
+    kind: ReduceKind,
+    x: &'a [T],
+}
+
+impl<T: Combine> Kernel for Block<'_, T> {
+    type Output = T;
+    #[inline(always)]
+    fn run<I: Isa>(self) -> T {
+        // A constant kind in each arm lets the loop vectorise.
+        match self.kind {
+            ReduceKind::Sum | ReduceKind::Mean => block(ReduceKind::Sum, self.x),
+            ReduceKind::Prod => block(ReduceKind::Prod, self.x),
+            ReduceKind::Max | ReduceKind::Any => block(ReduceKind::Max, self.x),
+            ReduceKind::Min | ReduceKind::All => block(ReduceKind::Min, self.x),
+        }
+    }
+}
+
+#[inline(always)]
+fn block<T: Combine>(kind: ReduceKind, x: &[T]) -> T {
+    let (body, tail) = x.as_chunks::<LANES>();
+    let mut lanes = [T::start(kind); LANES];
+    for x in body {
+        for (lane, &x) in lanes.iter_mut().zip(x) {
+            *lane = T::combine(kind, *lane, x);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(tail) {
+        *lane = T::combine(kind, *lane, x);
+    }
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] = T::combine(kind, lanes[i], lanes[i + width]);
+        }
+    }
+    lanes[0]
+}
+
+/// Adds rows of `width` elements, `stride` apart, lane by lane.
+struct Columns<'a, T> {
+    kind: ReduceKind,
+    first: *const T,
+    rows: usize,
+    stride: isize,
+    out: &'a mut [T],
+}
+
+impl<T: Combine> Kernel for Columns<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Columns { kind, first, rows, stride, out } = self;
+        let each = |kind: ReduceKind, out: &mut [T]| {
+            out.fill(T::start(kind));
+            for row in 0..rows {
+                // SAFETY: the maker of `Columns` promises `rows` rows of this width.
+                let x = unsafe {
+                    let start = first.offset(row as isize * stride);
+                    std::slice::from_raw_parts(start, out.len())
+                };
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = T::combine(kind, *out, x);
+                }
+            }
+        };
+        match kind {
+            ReduceKind::Sum | ReduceKind::Mean => each(ReduceKind::Sum, out),
+            ReduceKind::Prod => each(ReduceKind::Prod, out),
+            ReduceKind::Max | ReduceKind::Any => each(ReduceKind::Max, out),
+            ReduceKind::Min | ReduceKind::All => each(ReduceKind::Min, out),
+        }
+    }
+}
+
+/// The layout of the axes in (or not in) a set.
+fn part(layout: &Layout, axes: Axes, reduced: bool) -> Layout {
+    let chosen = |axis: &usize| axes.contains(*axis) == reduced;
+    let dims: Vec<usize> = (0..layout.rank()).filter(chosen).map(|i| layout.shape()[i]).collect();
+    let strides: Vec<isize> =
+        (0..layout.rank()).filter(chosen).map(|i| layout.strides()[i]).collect();
+    Layout::strided(&dims, &strides, layout.offset())
+}
+
+pub(super) fn reduce(op: &Reduce, x: &AnyTensor, y: &AnyTensor) {
+    if y.num_elements() == 0 {
+        return;
+    }
+    number_type!(x.dtype(), T => run::<T>(op, x, y))
+}
+
+fn run<T: Combine>(op: &Reduce, x: &AnyTensor, y: &AnyTensor) {
+    let kept = part(x.layout(), op.axes, false).collapse();
+    let reduced = part(x.layout(), op.axes, true).collapse();
+    let n = reduced.shape().num_elements();
+    let finish = |wide: T::Wide| {
+        T::round(if op.kind == ReduceKind::Mean { wide.divide_total(n) } else { wide })
+    };
+    let inner = kept.strides().last().is_some_and(|&stride| stride == 1)
+        && reduced.rank() == 1
+        && reduced.strides()[0] != 1
+        && x.dtype() == T::DTYPE;
+    if inner && n > 1 {
+        return columns::<T>(op.kind, x, &kept, &reduced, y, finish);
+    }
+    let count = kept.shape().num_elements();
+    if count == 1 && n > SEGMENT {
+        let mut partial = Scratch::<T::Wide>::new(n.div_ceil(SEGMENT));
+        let out = Shared::new(&mut partial);
+        chunks(n.div_ceil(SEGMENT), 1, |segments| {
+            for i in segments {
+                let range = i * SEGMENT..n.min((i + 1) * SEGMENT);
+                let wide = segment::<T>(op.kind, x, &reduced, range);
+                // SAFETY: each segment writes its own entry.
+                unsafe { out.set(i, wide) };
+            }
+        });
+        let start = T::Wide::start(op.kind);
+        let wide = partial.iter().fold(start, |a, &b| T::Wide::combine(op.kind, a, b));
+        // SAFETY: the only element of the new output.
+        return unsafe { T::write(&[finish(wide)], y, 0) };
+    }
+    rows(count, n, |range| {
+        let mut out = [T::default(); 64];
+        for start in range.clone().step_by(out.len()) {
+            let len = out.len().min(range.end - start);
+            for (i, out) in out[..len].iter_mut().enumerate() {
+                let layout = reduced.at(kept.position(start + i));
+                *out = finish((0..n).step_by(SEGMENT).fold(T::Wide::start(op.kind), |a, first| {
+                    let range = first..n.min(first + SEGMENT);
+                    T::Wide::combine(op.kind, a, segment::<T>(op.kind, x, &layout, range))
+                }));
+            }
+            // SAFETY: the ranges are disjoint parts of the new output.
+            unsafe { T::write(&out[..len], y, start) };
+        }
+    });
+}
+
+trait DivideTotal {
+    fn divide_total(self, n: usize) -> Self;
+}
+
+impl<W: Combine> DivideTotal for W {
+    fn divide_total(self, n: usize) -> Self {
+        // The mean of no floats is NaN; integers have none, and zero is as good as any.
+        if n == 0 && !W::DTYPE.is_float() { self } else { self.divide(n) }
+    }
+}
+
+/// Combines the elements `range` of one row, in order of their row-major index.
+fn segment<T: Combine>(
+    kind: ReduceKind,
+    x: &AnyTensor,
+    layout: &Layout,
+    range: std::ops::Range<usize>,
+) -> T::Wide {
+    let direct = x.dtype() == T::DTYPE && layout.rank() == 1 && layout.strides()[0] == 1;
+    let mut buffer = [T::default(); BLOCK];
+    let mut wide = T::Wide::start(kind);
+    for start in range.clone().step_by(BLOCK) {
+        let len = BLOCK.min(range.end - start);
+        // SAFETY: `layout` is a row of the tensor, and the range is inside of it.
+        let block = unsafe {
+            if direct {
+                let first = pointer::<T>(x).add(layout.offset() + start);
+                std::slice::from_raw_parts(first, len)
+            } else {
+                T::read(x, layout, start, &mut buffer[..len]);
+                &buffer[..len]
+            }
+        };
+        wide = T::Wide::combine(kind, wide, dispatch(Block { kind, x: block }).widen());
+    }
+    wide
+}
+
+/// Reduces an outer axis: whole rows are combined at once. Rows are grouped by [`BLOCK`], each
+/// group into a partial row, and these are combined in order.
+fn columns<T: Combine>(
+    kind: ReduceKind,
+    x: &AnyTensor,
+    kept: &Layout,
+    reduced: &Layout,
+    y: &AnyTensor,
+    finish: impl Fn(T::Wide) -> T + Sync,
+) {
+    /// Columns that are combined together: their partial results stay in the first-level cache.
+    const WIDTH: usize = 1024;
+    /// Rows of a group.
+    const GROUP: usize = 128;
+    let (n, stride) = (reduced.shape()[0], reduced.strides()[0]);
+    let inner = kept.shape()[kept.rank() - 1];
+    let strips = inner.div_ceil(WIDTH);
+    let (groups, outer) = (n.div_ceil(GROUP), kept.shape().num_elements() / inner);
+    // Partial rows of every strip: [outer, strips, groups, width].
+    let mut partial = Scratch::<T>::new(outer * strips * groups * WIDTH.min(inner));
+    let width = WIDTH.min(inner);
+    let out = Shared::new(&mut partial);
+    let source = pointer::<T>(x) as usize;
+    let tasks = outer * strips * groups;
+    rows(tasks, GROUP.min(n) * width, |range| {
+        for task in range {
+            let (strip, group) = (task / groups % strips, task % groups);
+            let row = kept.position(task / (groups * strips) * inner + strip * width);
+            let first = row as isize + (group * GROUP) as isize * stride;
+            let columns = width.min(inner - strip * width);
+            // SAFETY: each task has a partial row of its own; the rows of the group, from the
+            // strip's first column on, are inside of the tensor.
+            unsafe {
+                let out = &mut out.part(task * width..(task + 1) * width)[..columns];
+                let first = (source as *const T).offset(first);
+                let rows = GROUP.min(n - group * GROUP);
+                dispatch(Columns { kind, first, rows, stride, out });
+            }
+        }
+    });
+    rows(outer * strips, groups * width, |range| {
+        let mut wide = vec![T::Wide::default(); width];
+        let mut out = vec![T::default(); width];
+        for task in range {
+            let (row, strip) = (task / strips, task % strips);
+            let columns = width.min(inner - strip * width);
+            wide.fill(T::Wide::start(kind));
+            for group in 0..groups {
+                let start = (task * groups + group) * width;
+                for (wide, &x) in wide.iter_mut().zip(&partial[start..start + columns]) {
+                    *wide = T::Wide::combine(kind, *wide, x.widen());
+                }
+            }
+            out.iter_mut().zip(&wide).for_each(|(out, &wide)| *out = finish(wide));
+            // SAFETY: each strip writes its own columns of the new output.
+            unsafe { T::write(&out[..columns], y, row * inner + strip * width) };
+        }
+    });
+}
+
+pub(super) fn arg_reduce(op: &ArgReduce, x: &AnyTensor, y: &AnyTensor) {
+    number_type!(x.dtype(), T => arg_rows::<T>(op, x, y))
+}
+
+/// The first extremum of each row.
+fn arg_rows<T: Compute + PartialOrd>(op: &ArgReduce, x: &AnyTensor, y: &AnyTensor) {
+    let axes = Axes::single(op.axis);
+    let kept = part(x.layout(), axes, false).collapse();
+    let reduced = part(x.layout(), axes, true);
+    let n = reduced.shape()[0];
+    rows(kept.shape().num_elements(), n, |range| {
+        let mut buffer = [T::default(); BLOCK];
+        for row in range {
+            let layout = reduced.at(kept.position(row));
+            let mut best: Option<(T, usize)> = None;
+            for start in (0..n).step_by(BLOCK) {
+                let len = BLOCK.min(n - start);
+                // SAFETY: a row of the tensor's own layout.
+                unsafe { T::read(x, &layout, start, &mut buffer[..len]) };
+                for (i, &value) in buffer[..len].iter().enumerate() {
+                    if best.is_none_or(|(best, _)| better(op.max, value, best)) {
+                        best = Some((value, start + i));
+                    }
+                }
+            }
+            let (_, index) = best.expect("infer refuses empty rows");
+            // SAFETY: each row writes its own element of the new output.
+            unsafe { i64::write(&[index as i64], y, row) };
+        }
+    });
+}
+
+/// Whether `value` beats `best`: NaN beats every number and nothing beats NaN.
+#[allow(clippy::eq_op)]
+fn better<T: PartialOrd + Copy>(max: bool, value: T, best: T) -> bool {
+    let (is_nan, best_is_nan) = (value != value, best != best);
+    !best_is_nan && (is_nan || if max { value > best } else { value < best })
+}

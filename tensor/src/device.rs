@@ -1,0 +1,152 @@
+//! Where tensors live.
+
+use std::fmt;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use crate::backend::{Backend, MemoryStats};
+use crate::cpu::Cpu;
+use crate::reference::Reference;
+use crate::shape_only::ShapeOnly;
+use crate::{Error, Result};
+
+/// A device: where tensors live and which [`Backend`] computes on them.
+///
+/// A device is made once and lives as long as the program, so a handle on it is a plain reference:
+/// copying it costs nothing, and no operation touches a reference count for it.
+#[derive(Clone, Copy)]
+pub struct Device(&'static State);
+
+struct State {
+    backend: Box<dyn Backend>,
+    generator: Mutex<Generator>,
+}
+
+/// Position in the stream of random numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generator {
+    /// The seed.
+    pub seed: u64,
+    /// Blocks of four numbers drawn so far.
+    pub offset: u64,
+}
+
+static CPU: LazyLock<Device> = LazyLock::new(|| Device::custom(Cpu::default()));
+static REFERENCE: LazyLock<Device> = LazyLock::new(|| Device::custom(Reference));
+static SHAPE_ONLY: LazyLock<Device> = LazyLock::new(|| Device::custom(ShapeOnly));
+
+impl Device {
+    /// The processor, with all threads of the current rayon pool.
+    #[inline]
+    pub fn cpu() -> Self {
+        *CPU
+    }
+
+    /// The slow backend that computes every operation in the most obvious way, in f64: the oracle
+    /// of the tests.
+    pub fn reference() -> Self {
+        *REFERENCE
+    }
+
+    /// The backend that computes nothing: operations check and infer shapes, memory is never
+    /// touched. For model summaries and FLOP counts.
+    pub fn shape_only() -> Self {
+        *SHAPE_ONLY
+    }
+
+    /// A device that computes with `backend`. It lives until the program ends.
+    pub fn custom(backend: impl Backend) -> Self {
+        // Seeded alike in every run: a program is random only if it asks for it.
+        let generator = Mutex::new(Generator { seed: 0, offset: 0 });
+        Device(Box::leak(Box::new(State { backend: Box::new(backend), generator })))
+    }
+
+    /// The backend.
+    #[inline]
+    pub fn backend(&self) -> &'static dyn Backend {
+        &*self.0.backend
+    }
+
+    /// The name: `cpu`, `cuda:0`.
+    pub fn name(&self) -> &'static str {
+        self.0.backend.name()
+    }
+
+    /// Waits until all work on the device is done.
+    pub fn sync(&self) -> Result<()> {
+        self.backend().sync()
+    }
+
+    /// Starts the device's random numbers anew: after the same seed, the same numbers follow,
+    /// whatever the number of threads.
+    pub fn seed(&self, seed: u64) {
+        self.set_generator(Generator { seed, offset: 0 });
+    }
+
+    /// The position in the stream of random numbers, for a checkpoint.
+    pub fn generator(&self) -> Generator {
+        *self.0.generator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Continues the stream of random numbers from `generator`.
+    pub fn set_generator(&self, generator: Generator) {
+        *self.0.generator.lock().unwrap_or_else(PoisonError::into_inner) = generator;
+    }
+
+    /// Takes `numbers` 32-bit random numbers out of the stream and returns where they start.
+    pub(crate) fn draw(&self, numbers: usize) -> Generator {
+        let mut generator = self.0.generator.lock().unwrap_or_else(PoisonError::into_inner);
+        let drawn = *generator;
+        generator.offset += (numbers as u64).div_ceil(4);
+        drawn
+    }
+
+    /// What the device's memory is used for.
+    pub fn memory(&self) -> MemoryStats {
+        self.backend().memory()
+    }
+
+    /// Gives memory that is kept for later allocations back to the system.
+    pub fn empty_cache(&self) {
+        self.backend().empty_cache();
+    }
+
+    pub(crate) fn check_same(self, op: &'static str, other: Device) -> Result<()> {
+        if self == other {
+            return Ok(());
+        }
+        let what = format!(
+            "one tensor is on {}, another on {}; move one with `to_device`",
+            self.name(),
+            other.name()
+        );
+        Err(Error::Device { op, what })
+    }
+}
+
+/// The CPU.
+impl Default for Device {
+    fn default() -> Self {
+        Self::cpu()
+    }
+}
+
+impl PartialEq for Device {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for Device {}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

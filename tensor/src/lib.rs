@@ -1,0 +1,50 @@
+//! Tensors of the Kiln deep-learning framework.
+//!
+//! ```text
+//! Tensor method -> Op -> apply -> [tape records, if an input is tracked] -> Backend::execute
+//! ```
+//!
+//! - [`Tensor`] is the typed face that users see; [`AnyTensor`] is what it wraps.
+//! - [`op`] says what every operation is, on any device.
+//! - [`apply`] checks, allocates, runs and records.
+//! - [`Backend`] is the seam to a device; `cpu` is one, and users can bring their own.
+//!
+//! Users depend on the facade crate `kiln`, which re-exports this one.
+
+mod any;
+pub mod api;
+mod apply;
+mod backend;
+mod buffer;
+mod cpu;
+mod data;
+mod device;
+mod display;
+mod dtype;
+mod error;
+mod layout;
+pub mod op;
+mod ops;
+mod random;
+mod reference;
+mod shape;
+mod shape_only;
+mod tensor;
+mod trace;
+
+pub use any::AnyTensor;
+pub use api::{Slice, SliceArg, activation, module};
+pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
+pub use backend::{Backend, MemoryStats};
+pub use buffer::Buffer;
+pub use cpu::simd::{Level, level};
+pub use data::{Nested, TensorData, Tolerance};
+pub use device::{Device, Generator};
+pub use dtype::{DType, Element, Scalar};
+pub use error::{Error, OrFail, Result, fail, guard};
+pub use half::{bf16, f16};
+pub use layout::{AxisSlice, Layout};
+pub use op::Distribution;
+pub use shape::{AxisIndex, MAX_RANK, Shape, resolve_axis};
+pub use tensor::{Bool, Float, Int, Kind, Numeric, Options, Tensor};
+pub use trace::{Step, Value, trace};

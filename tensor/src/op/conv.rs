@@ -1,0 +1,248 @@
+//! Two-dimensional convolution and its two gradients.
+
+use super::{Keeps, Meta, Metas, Operation, check, one};
+use crate::{Result, Shape};
+
+/// How the kernel moves over the image; `[height, width]` each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dOptions {
+    /// Distance of neighbouring windows.
+    pub stride: [usize; 2],
+    /// Zeros added on both sides.
+    pub padding: [usize; 2],
+    /// Distance of neighbouring kernel elements.
+    pub dilation: [usize; 2],
+    /// Channels are cut into this many groups that are convolved apart.
+    pub groups: usize,
+}
+
+impl Default for Conv2dOptions {
+    fn default() -> Self {
+        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
+    }
+}
+
+impl Conv2dOptions {
+    /// Output extent along `axis` (0 height, 1 width), if the kernel fits.
+    pub fn output(&self, axis: usize, input: usize, kernel: usize) -> Option<usize> {
+        window_count(input, kernel, self.stride[axis], self.padding[axis], self.dilation[axis])
+    }
+
+    fn check(&self, op: &'static str, inputs: &[Meta], x: &Shape, w: &Shape) -> Result<Shape> {
+        let ([n, c, h, width], [oc, ic, kh, kw]) = (x.dims::<4>(), w.dims::<4>());
+        if self.groups == 0 || c != ic * self.groups || oc % self.groups != 0 {
+            let rule = format!(
+                "with {} groups, {c} input channels need a weight of [out, {c} / {}, ..] with out divisible by {}",
+                self.groups, self.groups, self.groups
+            );
+            return Err(check::shape_error(op, inputs, rule));
+        }
+        let (Some(oh), Some(ow)) = (self.output(0, h, kh), self.output(1, width, kw)) else {
+            let rule = format!("a {kh} x {kw} kernel with {self:?} does not fit the padded image");
+            return Err(check::shape_error(op, inputs, rule));
+        };
+        Shape::try_new(&[n, oc, oh, ow])
+    }
+}
+
+/// Windows of `kernel` elements, `dilation` apart, that fit an axis of `input` elements.
+pub(super) fn window_count(
+    input: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+) -> Option<usize> {
+    let span = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
+    let room = padding.checked_mul(2)?.checked_add(input)?.checked_sub(span)?;
+    (dilation > 0).then_some(())?;
+    Some(room.checked_div(stride)? + 1)
+}
+
+/// `torch.nn.functional.conv2d`: `y[n, o, i, j] = bias[o] + sum over c, p, q of
+/// x[n, c, i * stride + p * dilation - padding, ..] * w[o, c, p, q]`.
+///
+/// Inputs: `x` `[n, c, h, w]`, `weight` `[out, c / groups, kh, kw]`, and `bias` `[out]` if there is
+/// one; one float dtype. Result: `[n, out, oh, ow]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv2d {
+    /// How the kernel moves.
+    pub options: Conv2dOptions,
+    /// Whether there is a third input, the bias.
+    pub bias: bool,
+}
+
+const AXES: &str = "[n, c, h, w]";
+
+impl Operation for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
+        let op = self.name();
+        let (x, w) = if self.bias {
+            let [x, w, bias] = check::arity(op, inputs)?;
+            if w.shape.first().is_none_or(|&out| *bias.shape != [out]) {
+                let rule = "the bias must have one value per output channel";
+                return Err(check::shape_error(op, inputs, rule));
+            }
+            (x, w)
+        } else {
+            let [x, w] = check::arity(op, inputs)?;
+            (x, w)
+        };
+        check::floats(op, inputs)?;
+        check::rank(op, x, 4, AXES)?;
+        check::rank(op, w, 4, "[out, c / groups, kh, kw]")?;
+        let shape = self.options.check(op, inputs, &x.shape, &w.shape)?;
+        Ok(one(Meta { shape, dtype: x.dtype }))
+    }
+
+    fn keeps(&self, tracked: u32) -> Keeps {
+        Keeps { inputs: (tracked & 1) << 1 | (tracked >> 1 & 1), outputs: 0 }
+    }
+
+    fn flops(&self, inputs: &[Meta], outputs: &[Meta]) -> u64 {
+        product_flops(&outputs[0].shape, &inputs[1].shape)
+    }
+
+    #[cfg(any(test, feature = "samples"))]
+    fn samples(samples: &mut super::samples::Samples) {
+        use super::samples::float;
+        for (x, w, options) in sample_options() {
+            let oc = w[0];
+            samples.case(Conv2d { options, bias: false }, [float(x), float(w)]);
+            samples.case(Conv2d { options, bias: true }, [float(x), float(w), float([oc])]);
+        }
+        // Larger than one block of the kernel in every direction.
+        let same = Conv2dOptions { padding: [1, 1], ..Default::default() };
+        let op = Conv2d { options: same, bias: true };
+        samples.rough(op, [float([2, 40, 17, 19]), float([33, 40, 3, 3]), float([33])]);
+    }
+}
+
+/// Two per multiply-add: each output element is a sum over one filter.
+fn product_flops(y: &Shape, w: &Shape) -> u64 {
+    let filter: usize = w[1..].iter().product();
+    2 * y.num_elements() as u64 * filter as u64
+}
+
+#[cfg(any(test, feature = "samples"))]
+fn sample_options() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
+    let options =
+        |stride, padding, dilation, groups| Conv2dOptions { stride, padding, dilation, groups };
+    vec![
+        ([2, 3, 5, 6], [4, 3, 3, 2], options([1, 1], [0, 0], [1, 1], 1)),
+        ([1, 2, 5, 5], [3, 2, 3, 3], options([1, 1], [1, 1], [1, 1], 1)),
+        ([2, 2, 7, 6], [2, 2, 3, 3], options([2, 3], [1, 2], [1, 1], 1)),
+        ([1, 2, 7, 7], [2, 2, 3, 2], options([1, 2], [2, 1], [2, 3], 1)),
+        ([2, 4, 4, 5], [6, 2, 2, 2], options([1, 1], [1, 0], [1, 1], 2)),
+        ([1, 3, 4, 4], [3, 1, 3, 3], options([1, 1], [1, 1], [1, 1], 3)),
+        ([2, 3, 3, 3], [2, 3, 1, 1], options([1, 1], [0, 0], [1, 1], 1)),
+    ]
+}
+
+/// The gradient of [`Conv2d`] by its input: each output gradient is spread over the window that it
+/// was computed from. As an operation of its own it is the transposed convolution.
+///
+/// Inputs: `dy` `[n, out, oh, ow]`, `weight` `[out, c / groups, kh, kw]`. Result: `[n, c, h, w]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv2dInputGrad {
+    /// The options of the convolution.
+    pub options: Conv2dOptions,
+    /// Height and width of its input.
+    pub size: [usize; 2],
+}
+
+impl Operation for Conv2dInputGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_input_grad"
+    }
+
+    fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
+        let op = self.name();
+        let [dy, w] = check::arity(op, inputs)?;
+        check::floats(op, inputs)?;
+        check::rank(op, dy, 4, AXES)?;
+        check::rank(op, w, 4, "[out, c / groups, kh, kw]")?;
+        let c = w.shape[1] * self.options.groups;
+        let x = Shape::try_new(&[dy.shape[0], c, self.size[0], self.size[1]])?;
+        if self.options.check(op, inputs, &x, &w.shape)? != dy.shape {
+            let rule = format!("{:?} on {x} does not give this output", self.options);
+            return Err(check::shape_error(op, inputs, rule));
+        }
+        Ok(one(Meta { shape: x, dtype: dy.dtype }))
+    }
+
+    fn keeps(&self, tracked: u32) -> Keeps {
+        Keeps { inputs: (tracked & 1) << 1 | (tracked >> 1 & 1), outputs: 0 }
+    }
+
+    fn flops(&self, inputs: &[Meta], _: &[Meta]) -> u64 {
+        product_flops(&inputs[0].shape, &inputs[1].shape)
+    }
+
+    #[cfg(any(test, feature = "samples"))]
+    fn samples(samples: &mut super::samples::Samples) {
+        use super::samples::float;
+        for (x, w, options) in sample_options() {
+            let size = [x[2], x[3]];
+            let [oh, ow] = [0, 1].map(|i| options.output(i, size[i], w[2 + i]).expect("it fits"));
+            let op = Conv2dInputGrad { options, size };
+            samples.case(op, [float([x[0], w[0], oh, ow]), float(w)]);
+        }
+    }
+}
+
+/// The gradient of [`Conv2d`] by its weight.
+///
+/// Inputs: `x` `[n, c, h, w]`, `dy` `[n, out, oh, ow]`. Result: `[out, c / groups, kh, kw]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv2dWeightGrad {
+    /// The options of the convolution.
+    pub options: Conv2dOptions,
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+}
+
+impl Operation for Conv2dWeightGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_weight_grad"
+    }
+
+    fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
+        let op = self.name();
+        let [x, dy] = check::arity(op, inputs)?;
+        check::floats(op, inputs)?;
+        check::rank(op, x, 4, AXES)?;
+        check::rank(op, dy, 4, AXES)?;
+        let groups = self.options.groups.max(1);
+        let [kh, kw] = self.kernel;
+        let w = Shape::try_new(&[dy.shape[1], x.shape[1] / groups, kh, kw])?;
+        if self.options.check(op, inputs, &x.shape, &w)? != dy.shape {
+            let rule =
+                format!("{:?} with a {kh} x {kw} kernel does not give this output", self.options);
+            return Err(check::shape_error(op, inputs, rule));
+        }
+        Ok(one(Meta { shape: w, dtype: x.dtype }))
+    }
+
+    fn keeps(&self, tracked: u32) -> Keeps {
+        Keeps { inputs: (tracked & 1) << 1 | (tracked >> 1 & 1), outputs: 0 }
+    }
+
+    fn flops(&self, inputs: &[Meta], outputs: &[Meta]) -> u64 {
+        product_flops(&inputs[1].shape, &outputs[0].shape)
+    }
+
+    #[cfg(any(test, feature = "samples"))]
+    fn samples(samples: &mut super::samples::Samples) {
+        use super::samples::float;
+        for (x, w, options) in sample_options() {
+            let [oh, ow] = [0, 1].map(|i| options.output(i, x[2 + i], w[2 + i]).expect("it fits"));
+            let op = Conv2dWeightGrad { options, kernel: [w[2], w[3]] };
+            samples.case(op, [float(x), float([x[0], w[0], oh, ow])]);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Nodes of the graph: a leaf, or what backward needs to know of one operation.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kiln_tensor::op::{Meta, Op, View};
+use kiln_tensor::{AnyTensor, Error, Result, Track, Tracked};
+use smallvec::SmallVec;
+
+use crate::{mode, rules};
+
+/// A node of the graph. Its outputs hold it; it holds its parents.
+pub(crate) struct Node {
+    /// Rises with time, so a node's id is larger than those of its parents: walking down the ids
+    /// visits every node after all that depend on it.
+    pub id: u64,
+    /// `None` for a leaf, whose gradient is what the user asks for.
+    pub step: Option<Step>,
+}
+
+/// An operation that was applied to tracked tensors.
+pub(crate) struct Step {
+    pub op: Op,
+    pub inputs: SmallVec<[Input; 3]>,
+    pub outputs: SmallVec<[Meta; 1]>,
+    /// Taken by backward, so that memory is free as soon as it was used.
+    saved: Mutex<Option<Saved>>,
+}
+
+/// What is always known of an input.
+pub(crate) struct Input {
+    pub meta: Meta,
+    pub parent: Option<Parent>,
+}
+
+/// Where the gradient of an input goes.
+#[derive(Clone)]
+pub(crate) struct Parent {
+    pub node: Arc<Node>,
+    pub output: u32,
+}
+
+/// The values that the operation's spec says backward needs.
+#[derive(Clone, Default)]
+pub(crate) struct Saved {
+    pub inputs: SmallVec<[Option<AnyTensor>; 3]>,
+    /// Not tracked: an output that held its own node would never be freed.
+    pub outputs: SmallVec<[Option<AnyTensor>; 1]>,
+}
+
+impl Node {
+    pub fn leaf() -> Arc<Self> {
+        Arc::new(Self { id: next_id(), step: None })
+    }
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The node that tracks a tensor, if it is one of this tape.
+pub(crate) fn parent(tracked: &Tracked) -> Option<Parent> {
+    let node: Arc<dyn Any + Send + Sync> = tracked.node.clone();
+    let node = node.downcast::<Node>().ok()?;
+    Some(Parent { node, output: tracked.output })
+}
+
+impl Track for Node {
+    fn record(&self, op: &Op, inputs: &[&AnyTensor], outputs: &mut [AnyTensor]) -> Result<()> {
+        let differentiable = outputs.iter().any(|output| output.dtype().is_float());
+        if !mode::is_grad_enabled() || !differentiable || matches!(op, Op::View(View::Detach)) {
+            return Ok(());
+        }
+        if let Some(reason) = rules::not_differentiable(op) {
+            let rule = format!("has no gradient ({reason}); `detach` its inputs");
+            return Err(Error::Autograd { op: op.spec().name(), rule });
+        }
+        let mut wanted = 0u32;
+        let mut nodes: SmallVec<[Input; 3]> = SmallVec::new();
+        for (i, input) in inputs.iter().enumerate() {
+            let parent = input.tracked().and_then(parent);
+            wanted |= (parent.is_some() as u32) << i.min(31);
+            nodes.push(Input { meta: input.meta(), parent });
+        }
+        let keeps = op.spec().keeps(wanted);
+        let kept = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
+        let saved = Saved {
+            inputs: inputs
+                .iter()
+                .enumerate()
+                .map(|(i, input)| kept(keeps.inputs, i).then(|| (*input).clone()))
+                .collect(),
+            outputs: outputs
+                .iter()
+                .enumerate()
+                .map(|(i, output)| kept(keeps.outputs, i).then(|| output.with_tracked(None)))
+                .collect(),
+        };
+        let step = Step {
+            op: op.clone(),
+            inputs: nodes,
+            outputs: outputs.iter().map(AnyTensor::meta).collect(),
+            saved: Mutex::new(Some(saved)),
+        };
+        let node = Arc::new(Node { id: next_id(), step: Some(step) });
+        for (i, output) in outputs.iter_mut().enumerate() {
+            if output.dtype().is_float() {
+                output.track(Tracked { node: node.clone(), output: i as u32 });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// The saved values; afterwards they are gone, unless they are to be retained. `None` if they
+    /// are gone already.
+    pub fn saved(&self, retain: bool) -> Option<Saved> {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        if retain { saved.clone() } else { saved.take() }
+    }
+}
+
+/// Graphs can be a million nodes deep: parents are dropped in a loop, not by recursion.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut orphans: Vec<Arc<Node>> = Vec::new();
+        self.release(&mut orphans);
+        while let Some(node) = orphans.pop() {
+            // The last holder takes the node apart before it is dropped.
+            if let Some(mut node) = Arc::into_inner(node) {
+                node.release(&mut orphans);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Moves everything that may be the last holder of another node to `orphans`.
+    fn release(&mut self, orphans: &mut Vec<Arc<Node>>) {
+        let Some(step) = &mut self.step else { return };
+        orphans.extend(step.inputs.drain(..).filter_map(|input| Some(input.parent?.node)));
+        let saved = step.saved.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let inputs = saved.into_iter().flat_map(|saved| saved.inputs).flatten();
+        for tracked in inputs.filter_map(AnyTensor::into_tracked) {
+            orphans.extend(parent(&tracked).map(|parent| parent.node));
+        }
+    }
+}

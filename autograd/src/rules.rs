@@ -1,0 +1,475 @@
+//! The table of gradients: operation to gradients of its inputs, in tensor operations.
+//!
+//! Only gradients that someone asked for are computed. A fused backward is an operation of its own,
+//! whose gradient in turn comes from its decomposition.
+
+use kiln_tensor::op::{
+    Activation, ActivationBackward, Axes, BatchNormBackward, Binary, BinaryKind, BinaryScalar,
+    Conv2d, Conv2dInputGrad, Conv2dWeightGrad, CrossEntropyBackward, LayerNormBackward, MatMul,
+    MaxPool2dBackward, Meta, Op, Reduce, ReduceKind, Select, SelectBackward, SoftmaxBackward,
+    UnaryKind, View, cat_parts, inverse_permutation,
+};
+use kiln_tensor::{AnyTensor, Result, Shape, Tracked};
+use smallvec::{SmallVec, smallvec};
+
+use crate::backward::Walk;
+use crate::mode::with_mode;
+use crate::node::{Node, Parent, Saved, Step, parent};
+
+type Results = SmallVec<[Option<AnyTensor>; 3]>;
+
+/// Why an operation has no rule, if it has none. Operations whose results are all integers or bools
+/// are never recorded and need no reason.
+pub fn not_differentiable(op: &Op) -> Option<&'static str> {
+    match op {
+        Op::Fill(_) | Op::Arange(_) | Op::Random(_) => Some("it has no inputs"),
+        Op::SgdUpdate(_) | Op::AdamUpdate(_) => Some("an optimizer step is not differentiated"),
+        _ => None,
+    }
+}
+
+/// What a rule knows of the operation.
+pub(crate) struct Context<'a> {
+    pub node: &'a std::sync::Arc<Node>,
+    pub step: &'a Step,
+    pub saved: Saved,
+    pub create_graph: bool,
+}
+
+impl Context<'_> {
+    /// Whether someone asked for the gradient of input `i`.
+    fn wants(&self, i: usize) -> bool {
+        self.step.inputs[i].parent.is_some()
+    }
+
+    /// Input `i`, which the spec keeps.
+    fn input(&self, i: usize) -> AnyTensor {
+        self.saved.inputs[i].clone().expect("the spec keeps it")
+    }
+
+    /// Output `i`, which the spec keeps; tracked again if the pass itself is recorded.
+    fn output(&mut self, i: usize) -> AnyTensor {
+        let output = self.saved.outputs[i].take().expect("the spec keeps it");
+        if !self.create_graph {
+            return output;
+        }
+        output.with_tracked(Some(Tracked { node: self.node.clone(), output: i as u32 }))
+    }
+
+    fn meta(&self, i: usize) -> &Meta {
+        &self.step.inputs[i].meta
+    }
+
+    fn shape(&self, i: usize) -> &Shape {
+        &self.meta(i).shape
+    }
+
+    /// The gradients of two inputs, each computed only if it is wanted.
+    fn two(
+        &self,
+        first: impl FnOnce() -> AnyTensor,
+        second: impl FnOnce() -> AnyTensor,
+    ) -> Results {
+        smallvec![self.wants(0).then(first), self.wants(1).then(second)]
+    }
+}
+
+fn one(gradient: AnyTensor) -> Results {
+    smallvec![Some(gradient)]
+}
+
+/// The gradients of the inputs, given those of the outputs.
+pub(crate) fn gradients(
+    mut cx: Context<'_>,
+    mut outputs: SmallVec<[Option<AnyTensor>; 1]>,
+) -> Result<Results> {
+    if outputs.iter().skip(1).any(Option::is_some) {
+        // The fused backwards know the first output; gradients of the statistics are rare.
+        return through_decomposition(&cx, &outputs);
+    }
+    let Some(dy) = outputs[0].take() else {
+        return Ok(cx.step.inputs.iter().map(|_| None).collect());
+    };
+    let op = &cx.step.op;
+    Ok(match op {
+        Op::View(view) => one(view_gradient(view, dy, cx.shape(0))),
+        Op::Unview(op) => one(match &op.view {
+            View::Reshape(shape) => dy.reshape(*shape),
+            view => dy.apply(view.clone(), &[]),
+        }),
+        Op::Cast(_) => one(dy.cast(cx.meta(0).dtype)),
+        Op::Unary(op) => one(unary(op.kind, &mut cx, &dy)),
+        Op::Binary(op) => binary(op, &mut cx, &dy),
+        Op::BinaryScalar(op) => one(binary_scalar(op, &mut cx, &dy)),
+        Op::Where(_) => {
+            let (mask, zero) =
+                (cx.input(0), AnyTensor::full(Meta::new([], dy.dtype()), 0, dy.device()));
+            let masked =
+                |a: &AnyTensor, b: &AnyTensor, i| a.select_where(&mask, b).sum_to(cx.shape(i));
+            smallvec![
+                None,
+                cx.wants(1).then(|| masked(&dy, &zero, 1)),
+                cx.wants(2).then(|| masked(&zero, &dy, 2)),
+            ]
+        }
+        Op::Reduce(op) => one(reduce(op, &mut cx, &dy)),
+        Op::Cat(op) => {
+            let parts = cat_parts(cx.step.inputs.iter().map(|input| input.meta.shape[op.axis]));
+            let part = |(i, (start, len))| cx.wants(i).then(|| dy.narrow(op.axis, start, len));
+            parts.into_iter().enumerate().map(part).collect()
+        }
+        Op::Select(op) => {
+            let backward = SelectBackward { axis: op.axis, extent: cx.shape(0)[op.axis] };
+            one(dy.apply(backward, &[&cx.input(1)]))
+        }
+        Op::SelectBackward(op) => one(dy.apply(Select { axis: op.axis }, &[&cx.input(1)])),
+        Op::Gather(op) => one(dy.gather_backward(op.axis, *cx.shape(0), &cx.input(1))),
+        Op::GatherBackward(op) => one(dy.gather(op.axis, &cx.input(1))),
+        Op::MatMul(op) => matmul(op, &mut cx, dy),
+        Op::Conv2d(op) => {
+            let options = op.options;
+            let mut results = cx.two(
+                || {
+                    let size = [cx.shape(0)[2], cx.shape(0)[3]];
+                    dy.apply(Conv2dInputGrad { options, size }, &[&cx.input(1)])
+                },
+                || {
+                    let kernel = [cx.shape(1)[2], cx.shape(1)[3]];
+                    cx.input(0).apply(Conv2dWeightGrad { options, kernel }, &[&dy])
+                },
+            );
+            if op.bias {
+                let axes: Axes = [0, 2, 3].into_iter().collect();
+                results.push(
+                    cx.wants(2).then(|| dy.reduce(ReduceKind::Sum, axes).reshape(*cx.shape(2))),
+                );
+            }
+            results
+        }
+        Op::Conv2dInputGrad(op) => cx.two(
+            || dy.apply(Conv2d { options: op.options, bias: false }, &[&cx.input(1)]),
+            || {
+                let kernel = [cx.shape(1)[2], cx.shape(1)[3]];
+                dy.apply(Conv2dWeightGrad { options: op.options, kernel }, &[&cx.input(0)])
+            },
+        ),
+        Op::Conv2dWeightGrad(op) => cx.two(
+            || {
+                let size = [cx.shape(0)[2], cx.shape(0)[3]];
+                cx.input(1).apply(Conv2dInputGrad { options: op.options, size }, &[&dy])
+            },
+            || cx.input(0).apply(Conv2d { options: op.options, bias: false }, &[&dy]),
+        ),
+        Op::MaxPool2d(_) => {
+            let size = [cx.shape(0)[2], cx.shape(0)[3]];
+            let indices = cx.saved.outputs[1].take().expect("the spec keeps it");
+            one(dy.apply(MaxPool2dBackward { size }, &[&indices]))
+        }
+        Op::MaxPool2dBackward(op) => {
+            let [n, c, oh, ow] = cx.shape(0).dims();
+            let flat = |x: &AnyTensor, pixels| x.reshape([n, c, pixels]);
+            let picked = flat(&dy, op.size[0] * op.size[1]).gather(2, &flat(&cx.input(1), oh * ow));
+            one(picked.reshape([n, c, oh, ow]))
+        }
+        Op::AvgPool2d(op) => {
+            let size = [cx.shape(0)[2], cx.shape(0)[3]];
+            one(dy.apply(kiln_tensor::op::AvgPool2dBackward { pool: *op, size }, &[]))
+        }
+        Op::AvgPool2dBackward(op) => one(dy.apply(op.pool, &[])),
+        Op::Softmax(op) => {
+            let backward = SoftmaxBackward { axis: op.axis, log: op.log };
+            one(cx.output(0).apply(backward, &[&dy]))
+        }
+        Op::LayerNorm(op) => {
+            let (x, mean, rstd) = (cx.input(0), cx.output(1), cx.output(2));
+            let backward = LayerNormBackward { affine: op.affine };
+            if op.affine {
+                let weight = cx.input(1);
+                x.apply_all(backward, &[&mean, &rstd, &dy, &weight]).into_iter().map(Some).collect()
+            } else {
+                one(x.apply(backward, &[&mean, &rstd, &dy]))
+            }
+        }
+        Op::BatchNorm(_) => {
+            let (x, weight, mean, rstd) = (cx.input(0), cx.input(1), cx.output(1), cx.output(2));
+            let results = x.apply_all(BatchNormBackward, &[&mean, &rstd, &dy, &weight]);
+            results.into_iter().map(Some).collect()
+        }
+        Op::CrossEntropy(_) => {
+            let (logits, targets, lse) = (cx.input(0), cx.input(1), cx.output(1));
+            smallvec![Some(logits.apply(CrossEntropyBackward, &[&targets, &lse, &dy])), None]
+        }
+        // The same elements are dropped again.
+        Op::Dropout(op) => one(dy.apply(op.clone(), &[])),
+        Op::ActivationBackward(_)
+        | Op::SoftmaxBackward(_)
+        | Op::LayerNormBackward(_)
+        | Op::BatchNormBackward(_)
+        | Op::CrossEntropyBackward(_) => {
+            outputs[0] = Some(dy);
+            return through_decomposition(&cx, &outputs);
+        }
+        Op::Fill(_)
+        | Op::Arange(_)
+        | Op::Random(_)
+        | Op::ArgReduce(_)
+        | Op::SgdUpdate(_)
+        | Op::AdamUpdate(_) => unreachable!("{op:?} is never recorded"),
+    })
+}
+
+fn view_gradient(view: &View, dy: AnyTensor, shape: &Shape) -> AnyTensor {
+    match view {
+        View::Reshape(_) => dy.reshape(*shape),
+        View::Permute(axes) => dy.permute(&inverse_permutation(axes)),
+        View::Expand(_) => dy.sum_to(shape),
+        View::Slice(_) | View::Unfold { .. } | View::Diagonal(..) => {
+            dy.unview(view.clone(), *shape)
+        }
+        View::Detach => unreachable!("detach is never recorded"),
+    }
+}
+
+fn unary(kind: UnaryKind, cx: &mut Context<'_>, dy: &AnyTensor) -> AnyTensor {
+    use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LN_10};
+    if let Some(activation) = kind.activation() {
+        let saved = if activation.derivative_from_output() { cx.output(0) } else { cx.input(0) };
+        return activation_gradient(activation, saved, dy);
+    }
+    match kind {
+        UnaryKind::Neg => dy.neg(),
+        UnaryKind::Abs => dy.mul(&cx.input(0).sign()),
+        UnaryKind::Square => dy.mul(&cx.input(0).mul_scalar(2)),
+        UnaryKind::Recip => dy.mul(&cx.output(0).square()).neg(),
+        UnaryKind::Sqrt => dy.mul_scalar(0.5).div(&cx.output(0)),
+        UnaryKind::Rsqrt => dy.mul(&cx.output(0).pow_scalar(3)).mul_scalar(-0.5),
+        UnaryKind::Exp => dy.mul(&cx.output(0)),
+        UnaryKind::ExpM1 => dy.mul(&cx.output(0).add_scalar(1)),
+        UnaryKind::Log => dy.div(&cx.input(0)),
+        UnaryKind::Log2 => dy.div(&cx.input(0)).mul_scalar(1.0 / LN_2),
+        UnaryKind::Log10 => dy.div(&cx.input(0)).mul_scalar(1.0 / LN_10),
+        UnaryKind::Log1p => dy.div(&cx.input(0).add_scalar(1)),
+        UnaryKind::Sin => dy.mul(&cx.input(0).cos()),
+        UnaryKind::Cos => dy.mul(&cx.input(0).sin()).neg(),
+        UnaryKind::Tan => dy.div(&cx.input(0).cos().square()),
+        UnaryKind::Erf => dy.mul(&cx.input(0).square().neg().exp()).mul_scalar(FRAC_2_SQRT_PI),
+        // Constant wherever they are smooth.
+        UnaryKind::Sign
+        | UnaryKind::Floor
+        | UnaryKind::Ceil
+        | UnaryKind::Round
+        | UnaryKind::Trunc => dy.zeros_like(),
+        UnaryKind::Not
+        | UnaryKind::Relu
+        | UnaryKind::Sigmoid
+        | UnaryKind::Tanh
+        | UnaryKind::Gelu
+        | UnaryKind::GeluTanh
+        | UnaryKind::Silu
+        | UnaryKind::Softplus => unreachable!("{kind:?} is an activation, or never recorded"),
+    }
+}
+
+/// Where nobody else holds the saved value any more, the gradient takes its memory.
+fn activation_gradient(activation: Activation, saved: AnyTensor, dy: &AnyTensor) -> AnyTensor {
+    saved.apply_owned(ActivationBackward { activation }, &[dy])
+}
+
+fn binary(op: &Binary, cx: &mut Context<'_>, dy: &AnyTensor) -> Results {
+    let [a_shape, b_shape] = [*cx.shape(0), *cx.shape(1)];
+    match op.kind {
+        BinaryKind::Add => cx.two(|| dy.sum_to(&a_shape), || dy.sum_to(&b_shape)),
+        BinaryKind::Sub => cx.two(|| dy.sum_to(&a_shape), || dy.sum_to(&b_shape).neg()),
+        BinaryKind::Mul => cx.two(
+            || dy.mul(&cx.input(1)).sum_to(&a_shape),
+            || dy.mul(&cx.input(0)).sum_to(&b_shape),
+        ),
+        BinaryKind::Div => cx.two(
+            || dy.div(&cx.input(1)).sum_to(&a_shape),
+            || {
+                let b = cx.input(1);
+                dy.mul(&cx.input(0)).div(&b.square()).neg().sum_to(&b_shape)
+            },
+        ),
+        BinaryKind::Rem => cx.two(
+            || dy.sum_to(&a_shape),
+            || dy.mul(&cx.input(0).div(&cx.input(1)).floor()).neg().sum_to(&b_shape),
+        ),
+        BinaryKind::Pow => {
+            let y = cx.output(0);
+            let (a, b) = (cx.input(0), cx.input(1));
+            cx.two(
+                || {
+                    // 0 to the power of 0 is constant in its base.
+                    let slope = b.mul(&a.pow(&b.sub_scalar(1)));
+                    let slope = b.zeros_like().select_where(&b.equal_scalar(0), &slope);
+                    dy.mul(&slope).sum_to(&a_shape)
+                },
+                || {
+                    // 0 to any power but 0 is constant in its exponent.
+                    let slope = y.mul(&a.log());
+                    let slope = a.zeros_like().select_where(&a.equal_scalar(0), &slope);
+                    dy.mul(&slope).sum_to(&b_shape)
+                },
+            )
+        }
+        BinaryKind::Max | BinaryKind::Min => {
+            let (a, b) = (cx.input(0), cx.input(1));
+            let (larger, smaller) = if op.kind == BinaryKind::Max { (&a, &b) } else { (&b, &a) };
+            // A tie gives half to each.
+            let half = a.equal(&b).cast(dy.dtype()).mul_scalar(0.5);
+            let first = larger.greater(smaller).cast(dy.dtype()).add(&half);
+            cx.two(
+                || dy.mul(&first).sum_to(&a_shape),
+                || dy.mul(&first.neg().add_scalar(1)).sum_to(&b_shape),
+            )
+        }
+        kind => unreachable!("{kind:?} is never recorded"),
+    }
+}
+
+fn binary_scalar(op: &BinaryScalar, cx: &mut Context<'_>, dy: &AnyTensor) -> AnyTensor {
+    let c = op.scalar;
+    match (op.kind, op.reversed) {
+        (BinaryKind::Add, _) | (BinaryKind::Sub, false) | (BinaryKind::Rem, false) => dy.clone(),
+        (BinaryKind::Sub, true) => dy.neg(),
+        (BinaryKind::Mul, _) => dy.mul_scalar(c),
+        (BinaryKind::Div, false) => dy.div_scalar(c),
+        (BinaryKind::Div, true) => dy.mul_scalar(c).div(&cx.input(0).square()).neg(),
+        (BinaryKind::Rem, true) => {
+            let quotient = cx.input(0).apply(BinaryScalar { kind: BinaryKind::Div, ..*op }, &[]);
+            dy.mul(&quotient.floor()).neg()
+        }
+        (BinaryKind::Pow, false) => match c.to_f64() {
+            0.0 => dy.zeros_like(),
+            c => dy.mul(&cx.input(0).pow_scalar(c - 1.0)).mul_scalar(c),
+        },
+        (BinaryKind::Pow, true) => dy.mul(&cx.output(0)).mul_scalar(c.to_f64().ln()),
+        // A bound that is just reached lets the gradient through, as `torch.clamp` does.
+        (BinaryKind::Max, _) => {
+            let above = BinaryScalar { kind: BinaryKind::GreaterEqual, scalar: c, reversed: false };
+            dy.mul(&cx.input(0).apply(above, &[]).cast(dy.dtype()))
+        }
+        (BinaryKind::Min, _) => dy.mul(&cx.input(0).lower_equal_scalar(c).cast(dy.dtype())),
+        (kind, _) => unreachable!("{kind:?} is never recorded"),
+    }
+}
+
+fn reduce(op: &Reduce, cx: &mut Context<'_>, dy: &AnyTensor) -> AnyTensor {
+    let shape = *cx.shape(0);
+    match op.kind {
+        ReduceKind::Sum => dy.expand(shape),
+        ReduceKind::Mean => {
+            let n = shape.num_elements() as f64 / dy.num_elements().max(1) as f64;
+            dy.mul_scalar(1.0 / n).expand(shape)
+        }
+        ReduceKind::Prod => {
+            // The product of the others: of all over this one, but where that is 0 / 0. Then it is
+            // the product of the rest at the only zero, and zero if there are more.
+            let x = cx.input(0);
+            let is_zero = x.equal_scalar(0);
+            let zeros = is_zero.cast(x.dtype()).reduce(ReduceKind::Sum, op.axes);
+            let rest = x.ones_like().select_where(&is_zero, &x);
+            let product = rest.reduce(ReduceKind::Prod, op.axes);
+            let others = product.div(&rest);
+            let alone = others.mul(&zeros.equal_scalar(0).cast(x.dtype()));
+            let at_zero = product.mul(&zeros.equal_scalar(1).cast(x.dtype()));
+            dy.mul(&at_zero.select_where(&is_zero, &alone))
+        }
+        // Equal extrema share, as `torch.amax` does.
+        ReduceKind::Max | ReduceKind::Min => {
+            let (x, y) = (cx.input(0), cx.output(0));
+            let hit = x.equal(&y).cast(dy.dtype());
+            let share = dy.div(&hit.reduce(ReduceKind::Sum, op.axes));
+            hit.mul(&share)
+        }
+        ReduceKind::Any | ReduceKind::All => unreachable!("bools are never recorded"),
+    }
+}
+
+fn matmul(op: &MatMul, cx: &mut Context<'_>, dy: AnyTensor) -> Results {
+    let dz = match op.activation {
+        Some(activation) if activation.derivative_from_output() => {
+            activation_gradient(activation, cx.output(0), &dy)
+        }
+        Some(activation) => {
+            // What entered the activation was not kept, but can be computed again.
+            let pre = MatMul { bias: op.bias, activation: None };
+            let inputs: SmallVec<[AnyTensor; 3]> =
+                (0..cx.step.inputs.len()).map(|i| cx.input(i)).collect();
+            let rest: SmallVec<[&AnyTensor; 2]> = inputs[1..].iter().collect();
+            activation_gradient(activation, inputs[0].apply(pre, &rest), &dy)
+        }
+        None => dy,
+    };
+    let [a_shape, b_shape] = [*cx.shape(0), *cx.shape(1)];
+    let mut results = cx.two(
+        || dz.matmul(&cx.input(1).transpose()).sum_to(&a_shape),
+        || {
+            let a = cx.input(0);
+            if b_shape.rank() == 2 && a.rank() > 2 {
+                // One right operand for the whole batch: one product over all rows.
+                let [m, n] = [*a.shape().last().expect("a matrix"), b_shape[1]];
+                let (a, dz) = (
+                    a.reshape([a.num_elements() / m.max(1), m]),
+                    dz.reshape([dz.num_elements() / n.max(1), n]),
+                );
+                return a.transpose().matmul(&dz);
+            }
+            a.transpose().matmul(&dz).sum_to(&b_shape)
+        },
+    );
+    if op.bias {
+        results.push(cx.wants(2).then(|| dz.sum_to(cx.shape(2))));
+    }
+    results
+}
+
+/// Gradients by differentiating the operation's decomposition.
+fn through_decomposition(
+    cx: &Context<'_>,
+    dys: &SmallVec<[Option<AnyTensor>; 1]>,
+) -> Result<Results> {
+    // Each wanted input becomes the boundary of a graph of its own. If the pass is recorded, that
+    // graph stays connected to what the input came from, for the next order.
+    let mut boundary: SmallVec<[Option<u64>; 4]> = SmallVec::new();
+    let mut inputs: SmallVec<[AnyTensor; 4]> = SmallVec::new();
+    for (i, input) in cx.step.inputs.iter().enumerate() {
+        // What the spec does not keep enters only linearly (a bias): any value gives its gradient.
+        let zeros = || {
+            AnyTensor::full(
+                input.meta,
+                0,
+                dys.iter().flatten().next().expect("a gradient").device(),
+            )
+        };
+        let value = cx.saved.inputs[i].clone().unwrap_or_else(zeros);
+        if !cx.wants(i) {
+            boundary.push(None);
+            inputs.push(value.detach());
+            continue;
+        }
+        let leaf = Node::leaf();
+        let id = leaf.id;
+        boundary.push(Some(id));
+        inputs.push(value.with_tracked(Some(Tracked { node: leaf, output: 0 })));
+        if cx.create_graph && value.tracked().is_some() {
+            let alias = with_mode(true, || value.apply(View::Reshape(value.shape()), &[]));
+            let node = alias.tracked().and_then(parent).expect("it is recorded").node;
+            *boundary.last_mut().expect("just pushed") = Some(node.id);
+            *inputs.last_mut().expect("just pushed") = alias;
+        }
+    }
+    let borrowed: SmallVec<[&AnyTensor; 4]> = inputs.iter().collect();
+    let results = with_mode(true, || cx.step.op.spec().decompose(&borrowed))
+        .expect("every fused operation has a decomposition");
+    let roots: Vec<(Parent, AnyTensor)> = results
+        .iter()
+        .zip(dys)
+        .filter_map(|(result, dy)| Some((parent(result.tracked()?)?, dy.clone()?)))
+        .collect();
+    let ids: SmallVec<[u64; 4]> = boundary.iter().copied().flatten().collect();
+    let walk = Walk { retain: cx.create_graph, create_graph: cx.create_graph, boundary: &ids };
+    let mut found = walk.run(roots)?;
+    Ok(boundary.into_iter().map(|id| found.remove(&id?)).collect())
+}

@@ -205,6 +205,7 @@ pub(crate) fn gradients(
         | Op::SoftmaxBackward(_)
         | Op::LayerNormBackward(_)
         | Op::BatchNormBackward(_)
+        | Op::BatchNormEval(_)
         | Op::CrossEntropyBackward(_) => {
             outputs[0] = Some(dy);
             return through_decomposition(&cx, &outputs);

@@ -1,0 +1,94 @@
+//! A fully connected layer.
+
+use kiln_tensor::op::Activation;
+use kiln_tensor::{AnyTensor, Device, Tensor, module};
+
+use crate::{Initializer, Layer, Module, Param};
+
+/// What a [`Linear`] is made of.
+#[derive(Clone, Debug)]
+pub struct LinearConfig {
+    inputs: usize,
+    outputs: usize,
+    bias: bool,
+    initializer: Initializer,
+}
+
+impl LinearConfig {
+    /// From `inputs` to `outputs` features, with a bias.
+    pub fn new(inputs: usize, outputs: usize) -> Self {
+        Self { inputs, outputs, bias: true, initializer: Initializer::layer_default() }
+    }
+
+    /// With or without a bias.
+    pub fn with_bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    /// Other first values than PyTorch's; the bias starts with them too.
+    pub fn with_initializer(mut self, initializer: Initializer) -> Self {
+        self.initializer = initializer;
+        self
+    }
+
+    /// Makes the layer.
+    pub fn init(&self, device: &Device) -> Linear {
+        let Self { inputs, outputs, .. } = *self;
+        let init = &self.initializer;
+        Linear {
+            weight: init.init::<2>([outputs, inputs], device).into(),
+            bias: self
+                .bias
+                .then(|| init.init_with_fan::<1>([outputs], inputs, outputs, device).into()),
+        }
+    }
+}
+
+/// `y = x weight^T + bias`: `torch.nn.Linear`. `[.., in]` to `[.., out]`.
+///
+/// ```
+/// use kiln_nn::LinearConfig;
+/// use kiln_tensor::{Device, Tensor};
+/// let layer = LinearConfig::new(3, 2).init(&Device::cpu());
+/// let y = layer.forward(&Tensor::<3>::zeros([4, 5, 3], &Device::cpu()));
+/// assert_eq!(y.dims(), [4, 5, 2]);
+/// ```
+#[derive(Clone, Debug, Module)]
+pub struct Linear {
+    /// `[out, in]`
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// Panics if the last axis of `x` is not `in`.
+    #[track_caller]
+    pub fn forward<const D: usize>(&self, x: &Tensor<D>) -> Tensor<D> {
+        Tensor::from_any(self.forward_any(x.as_any()))
+    }
+
+    /// The layer followed by an activation, applied while the result is in cache.
+    #[track_caller]
+    pub fn forward_activation<const D: usize>(
+        &self,
+        x: &Tensor<D>,
+        activation: Activation,
+    ) -> Tensor<D> {
+        let bias = self.bias.as_deref();
+        module::linear_activation(x, &self.weight, bias, Some(activation))
+    }
+}
+
+impl Layer for Linear {
+    #[track_caller]
+    fn forward_any(&self, x: &AnyTensor) -> AnyTensor {
+        let bias = self.bias.as_ref().map(|bias| bias.as_any());
+        module::linear_any(x, self.weight.as_any(), bias, None)
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Layer> {
+        Box::new(self.clone())
+    }
+}

@@ -1,0 +1,64 @@
+//! **Kiln trains deep-learning models in Rust**: a reverse-mode tape over tensors of any device,
+//! fused kernels, layers, optimizers and a training loop.
+//!
+//! ```
+//! use kiln::prelude::*;
+//!
+//! let device = Device::cpu();
+//! device.seed(1);
+//! let mut model = Sequential::new()
+//!     .add(LinearConfig::new(2, 16).init(&device))
+//!     .add(Relu::new())
+//!     .add(LinearConfig::new(16, 2).init(&device));
+//! let mut optim = AdamConfig::new(0.05).init();
+//! let x = Tensor::<2>::from([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]);
+//! let y = Tensor::<1, Int>::from([0i64, 1, 1, 0]);
+//! let mut last = f32::INFINITY;
+//! for _ in 0..100 {
+//!     let loss = CrossEntropyLoss::new().forward(&model.forward(&x), &y);
+//!     let grads = loss.backward();
+//!     optim.step(&mut model, grads);
+//!     last = loss.item();
+//! }
+//! assert!(last < 0.1);
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`tensor`] | `Tensor`, `Device`, `DType`, the operation set, the `Backend` seam |
+//! | [`autograd`] | `backward`, `no_grad`, gradients of gradients, gradient checks |
+//! | [`nn`] | `#[derive(Module)]`, layers, losses, weight files, summaries |
+//! | [`optim`] | SGD, Adam, AdamW |
+//! | [`data`] | batches in an order that is a function of seed and epoch |
+//! | [`train`] | progress, learning curves, confusion matrix |
+
+pub mod data;
+pub mod train;
+
+pub use kiln_autograd as autograd;
+#[cfg(feature = "cuda")]
+pub use kiln_cuda as cuda;
+pub use kiln_nn as nn;
+pub use kiln_optim as optim;
+pub use kiln_tensor as tensor;
+
+pub use kiln_tensor::{Error, Result, guard};
+
+mod device;
+pub use device::device;
+
+/// All that a training program needs.
+pub mod prelude {
+    pub use crate::autograd::{Autograd, Backward, Gradients, no_grad};
+    pub use crate::nn::{
+        AvgPool2d, AvgPool2dConfig, BatchNorm2d, BatchNorm2dConfig, Conv2d, Conv2dConfig,
+        CrossEntropyLoss, Dropout, DropoutConfig, Embedding, EmbeddingConfig, Flatten, Gelu,
+        Initializer, Layer, LayerNorm, LayerNormConfig, Linear, LinearConfig, MaxPool2d,
+        MaxPool2dConfig, Module, MseLoss, Param, Relu, Sequential,
+    };
+    pub use crate::optim::{Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, Sgd, SgdConfig};
+    pub use crate::tensor::{
+        Bool, DType, Device, Distribution, Float, Int, Shape, Tensor, TensorData, activation,
+        module, s,
+    };
+}

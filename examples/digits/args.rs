@@ -10,7 +10,7 @@ Trains a small convolutional network on real handwritten digits.
 
 usage: digits [flags]
 
-  --epochs N      times that every image is seen        [30]
+  --epochs N      times that every image is seen        [20]
   --batch-size N  images of one step                    [64]
   --lr RATE       learning rate at the start            [0.004]
   --seed N        seed of weights, order and dropout    [0]
@@ -37,7 +37,7 @@ impl Args {
     /// `None` if the user asked for help. An error is one line that says what to do.
     pub fn parse() -> Result<Option<Self>, String> {
         let mut args = Self {
-            epochs: 30,
+            epochs: 20,
             batch_size: 64,
             lr: 0.004,
             seed: 0,

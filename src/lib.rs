@@ -4,17 +4,28 @@
 //! ```
 //! use kiln::prelude::*;
 //!
+//! #[derive(Module, Clone, Debug)]
+//! struct Mlp {
+//!     fc1: Linear,
+//!     fc2: Linear,
+//! }
+//!
+//! impl Mlp {
+//!     fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+//!         self.fc2.forward(&activation::relu(self.fc1.forward(x)))
+//!     }
+//! }
+//!
 //! let device = Device::cpu();
-//! device.seed(1);
-//! let mut model = Sequential::new()
-//!     .add(LinearConfig::new(2, 16).init(&device))
-//!     .add(Relu::new())
-//!     .add(LinearConfig::new(16, 2).init(&device));
+//! let mut model = Mlp {
+//!     fc1: LinearConfig::new(2, 16).init(&device),
+//!     fc2: LinearConfig::new(16, 2).init(&device),
+//! };
 //! let mut optim = AdamConfig::new(0.05).init();
-//! let x = Tensor::<2>::from([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]);
-//! let y = Tensor::<1, Int>::from([0i64, 1, 1, 0]);
+//! let x = Tensor::<2>::from([[0., 0.], [0., 1.], [1., 0.], [1., 1.]]);
+//! let y = Tensor::<1, Int>::from([0, 1, 1, 0]);
 //! let mut last = f32::INFINITY;
-//! for _ in 0..100 {
+//! for _ in 0..200 {
 //!     let loss = CrossEntropyLoss::new().forward(&model.forward(&x), &y);
 //!     let grads = loss.backward();
 //!     optim.step(&mut model, grads);
@@ -62,3 +73,7 @@ pub mod prelude {
         module, s,
     };
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

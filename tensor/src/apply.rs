@@ -60,27 +60,35 @@ pub fn create(op: &Op, device: Device) -> Result<AnyTensor> {
 
 /// As [`apply`], with the first input given away: where nobody else holds it, an elementwise
 /// operation writes its result over it instead of into fresh memory.
+#[inline]
 pub fn apply_owned(op: &Op, mut first: AnyTensor, rest: &[&AnyTensor]) -> Result<AnyTensor> {
+    apply_assign(op, &mut first, rest)?;
+    Ok(first)
+}
+
+/// As [`apply_owned`], with the result in the place of the first input. After an error, that holds
+/// what it held.
+pub(crate) fn apply_assign(op: &Op, first: &mut AnyTensor, rest: &[&AnyTensor]) -> Result<()> {
     let inputs: SmallVec<[&AnyTensor; 3]> =
-        std::iter::once(&first).chain(rest.iter().copied()).collect();
+        std::iter::once(&*first).chain(rest.iter().copied()).collect();
     let reusable = op.spec().elementwise() && inputs.iter().all(|x| x.tracked().is_none());
     if !reusable {
-        return Ok(apply(op, &inputs)?.swap_remove(0));
+        let result = apply(op, &inputs)?.swap_remove(0);
+        drop(inputs);
+        *first = result;
+        return Ok(());
     }
     let metas = infer(op, &inputs, first.device())?;
     drop(inputs);
-    if metas.len() != 1 || metas[0] != first.meta() || !first.is_exclusive() {
-        let mut outputs = allocate(&metas, first.device())?;
-        let inputs: SmallVec<[&AnyTensor; 3]> =
-            std::iter::once(&first).chain(rest.iter().copied()).collect();
-        run(op, &inputs, &outputs)?;
-        return Ok(outputs.swap_remove(0));
-    }
-    let output = first.alias();
+    let reuse = metas.len() == 1 && metas[0] == first.meta() && first.is_exclusive();
+    let mut outputs =
+        if reuse { SmallVec::from_buf([first.alias()]) } else { allocate(&metas, first.device())? };
     let inputs: SmallVec<[&AnyTensor; 3]> =
-        std::iter::once(&first).chain(rest.iter().copied()).collect();
-    run(op, &inputs, std::slice::from_ref(&output))?;
-    Ok(output)
+        std::iter::once(&*first).chain(rest.iter().copied()).collect();
+    run(op, &inputs, &outputs)?;
+    drop(inputs);
+    *first = outputs.swap_remove(0);
+    Ok(())
 }
 
 /// Runs an optimizer update in place: `targets` are the inputs after `grad`, and each is replaced
@@ -102,13 +110,23 @@ fn infer(op: &Op, inputs: &[&AnyTensor], device: Device) -> Result<Metas> {
     for input in &inputs[1..] {
         device.check_same(op.spec().name(), input.device())?;
     }
-    let metas: SmallVec<[Meta; 4]> = inputs.iter().map(|input| input.meta()).collect();
-    op.spec().infer(&metas)
+    // Small arrays by hand: collecting two metas takes longer than most rules.
+    match inputs {
+        [x] => op.spec().infer(&[x.meta()]),
+        [a, b] => op.spec().infer(&[a.meta(), b.meta()]),
+        inputs => {
+            let metas: SmallVec<[Meta; 4]> = inputs.iter().map(|input| input.meta()).collect();
+            op.spec().infer(&metas)
+        }
+    }
 }
 
 #[inline]
 fn allocate(metas: &[Meta], device: Device) -> Result<Outputs> {
-    metas.iter().map(|meta| AnyTensor::uninitialized(*meta, device)).collect()
+    match metas {
+        [meta] => Ok(SmallVec::from_buf([AnyTensor::uninitialized(*meta, device)?])),
+        metas => metas.iter().map(|meta| AnyTensor::uninitialized(*meta, device)).collect(),
+    }
 }
 
 /// Fills `outputs`, by a kernel or, where the backend has none, by the decomposition.

@@ -57,6 +57,11 @@ impl TensorData {
         self.shape
     }
 
+    /// The extents as a slice.
+    pub fn dims(&self) -> &[usize] {
+        &self.shape
+    }
+
     /// The type of the values.
     pub fn dtype(&self) -> DType {
         self.dtype

@@ -30,7 +30,7 @@ pub struct Generator {
     pub offset: u64,
 }
 
-static CPU: LazyLock<Device> = LazyLock::new(|| Device::custom(Cpu::default()));
+static CPU: LazyLock<Device> = LazyLock::new(|| Device::custom(Cpu));
 static REFERENCE: LazyLock<Device> = LazyLock::new(|| Device::custom(Reference));
 static SHAPE_ONLY: LazyLock<Device> = LazyLock::new(|| Device::custom(ShapeOnly));
 
@@ -93,7 +93,7 @@ impl Device {
     }
 
     /// Takes `numbers` 32-bit random numbers out of the stream and returns where they start.
-    pub(crate) fn draw(&self, numbers: usize) -> Generator {
+    pub fn draw(&self, numbers: usize) -> Generator {
         let mut generator = self.0.generator.lock().unwrap_or_else(PoisonError::into_inner);
         let drawn = *generator;
         generator.offset += (numbers as u64).div_ceil(4);

@@ -1,4 +1,4 @@
-//! Tensors as text, laid out as PyTorch does.
+//! Tensors as text, laid out as PyTorch does (`torch/_tensor_str.py`).
 
 use std::fmt::{Formatter, Result};
 
@@ -12,117 +12,118 @@ const EDGE: usize = 3;
 const WIDTH: usize = 80;
 
 pub(crate) fn write(data: &TensorData, f: &mut Formatter<'_>) -> Result {
-    let values: Vec<f64> = data.iter().collect();
-    let format = Format::choose(data.dtype(), &values);
-    let printer = Printer { values: &values, shape: &data.shape(), format };
-    printer.axis(f, 0, 0)?;
-    write!(f, "\nTensor[{:?}, {}]", data.shape(), data.dtype())
+    let shape = data.shape();
+    let summary = shape.num_elements() > SUMMARY;
+    let mut shown = Vec::new();
+    visit(&shape, summary, 0, &mut |element| shown.push(element));
+    let (texts, width) = match data.dtype() {
+        DType::Bool => aligned(data.iter::<bool>().collect(), &shown),
+        dtype if dtype.is_float() => {
+            let all: Vec<f64> = data.iter().collect();
+            floats(&shown.iter().map(|&i| all[i]).collect::<Vec<_>>())
+        }
+        _ => aligned(data.iter::<i64>().collect(), &shown),
+    };
+    if texts.is_empty() {
+        f.write_str("[]")?;
+    } else {
+        let mut printer = Printer { texts: texts.into_iter(), shape: &shape, summary, width };
+        printer.axis(f, 0)?;
+    }
+    write!(f, "\nTensor[{shape:?}, {}]", data.dtype())
 }
 
-/// How every number of one tensor is written, so that columns line up.
-enum Format {
-    Whole { width: usize },
-    Fixed { width: usize },
-    Scientific { width: usize },
-    Bool,
+/// The entries of an axis that are shown.
+fn entries(extent: usize, summary: bool) -> impl Iterator<Item = usize> {
+    let left_out = if summary && extent > 2 * EDGE { EDGE..extent - EDGE } else { 0..0 };
+    (0..extent).filter(move |i| !left_out.contains(i))
 }
 
-impl Format {
-    fn choose(dtype: DType, values: &[f64]) -> Self {
-        if dtype == DType::Bool {
-            return Format::Bool;
-        }
-        let finite = || values.iter().copied().filter(|x| x.is_finite());
-        let largest = finite().map(f64::abs).fold(0.0, f64::max);
-        let smallest = finite().map(f64::abs).filter(|&x| x > 0.0).fold(f64::INFINITY, f64::min);
-        let width =
-            |text: fn(f64) -> String| values.iter().map(|&x| text(x).len()).max().unwrap_or(0);
-        if !dtype.is_float() || finite().all(|x| x == x.trunc() && x.abs() < 1e8) {
-            return Format::Whole { width: width(|x| format!("{x}")) + dtype.is_float() as usize };
-        }
-        if largest >= 1e8 || largest < 1e-4 || largest / smallest > 1e8 {
-            return Format::Scientific { width: width(|x| format!("{x:.4e}")) };
-        }
-        Format::Fixed { width: width(|x| format!("{x:.4}")) }
-    }
+/// Calls `show` with the index of each element that is shown, in row-major order.
+fn visit(shape: &[usize], summary: bool, start: usize, show: &mut impl FnMut(usize)) {
+    let Some((&extent, rest)) = shape.split_first() else { return show(start) };
+    let stride: usize = rest.iter().product();
+    entries(extent, summary).for_each(|i| visit(rest, summary, start + i * stride, show));
+}
 
-    fn write(&self, f: &mut Formatter<'_>, x: f64, float: bool) -> Result {
-        match self {
-            Format::Whole { width } if float && x.is_finite() => {
-                write!(f, "{:>width$}", format!("{x}."))
-            }
-            Format::Whole { width } => write!(f, "{x:>width$}"),
-            Format::Fixed { width } => write!(f, "{x:>width$.4}"),
-            Format::Scientific { width } => write!(f, "{:>width$}", format!("{x:.4e}")),
-            Format::Bool => write!(f, "{:>5}", x != 0.0),
-        }
-    }
+/// The shown ones of `all` values, and the width of the longest.
+fn aligned<T: ToString>(all: Vec<T>, shown: &[usize]) -> (Vec<String>, usize) {
+    let texts: Vec<String> = shown.iter().map(|&i| all[i].to_string()).collect();
+    let width = texts.iter().map(String::len).max().unwrap_or(0);
+    (texts, width)
+}
 
-    fn width(&self) -> usize {
-        match self {
-            Format::Whole { width } | Format::Fixed { width } | Format::Scientific { width } => {
-                *width
-            }
-            Format::Bool => 5,
-        }
-    }
+/// Floats in the one notation that suits them all: as whole numbers, with four decimals, or with
+/// an exponent where their sizes are too different or extreme. Only finite numbers other than zero
+/// have a say in the notation and in the width.
+fn floats(values: &[f64]) -> (Vec<String>, usize) {
+    let sizes = || values.iter().map(|x| x.abs()).filter(|&x| x.is_finite() && x > 0.0);
+    let (least, largest) = sizes().fold((f64::INFINITY, 0.0f64), |(a, b), x| (a.min(x), b.max(x)));
+    let whole = sizes().all(|x| x == x.trunc());
+    let spread = largest > 1e8 || largest > 1000.0 * least || (!whole && least < 1e-4);
+    let text = |&x: &f64| match x {
+        x if !x.is_finite() => x.to_string().to_lowercase(),
+        x if spread => scientific(x),
+        x if whole => format!("{x:.0}."),
+        x => format!("{x:.4}"),
+    };
+    let texts: Vec<String> = values.iter().map(text).collect();
+    let counts = |x: &f64| x.is_finite() && *x != 0.0;
+    let widths = values.iter().zip(&texts).filter(|(x, _)| counts(x)).map(|(_, text)| text.len());
+    let width = widths.max().unwrap_or(0);
+    (texts, width)
+}
+
+/// Four decimals and an exponent of at least two digits.
+fn scientific(x: f64) -> String {
+    let text = format!("{x:.4e}");
+    let (digits, exponent) = text.split_once('e').expect("a number with an exponent");
+    let exponent: i32 = exponent.parse().expect("a whole exponent");
+    format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
 struct Printer<'a> {
-    values: &'a [f64],
+    /// The elements that are shown, in row-major order.
+    texts: std::vec::IntoIter<String>,
     shape: &'a [usize],
-    format: Format,
+    summary: bool,
+    /// To which texts are padded, so that columns line up.
+    width: usize,
 }
 
 impl Printer<'_> {
-    /// Writes the part of the tensor below `axis` that starts at element `start`.
-    fn axis(&self, f: &mut Formatter<'_>, axis: usize, start: usize) -> Result {
-        let float = matches!(self.format, Format::Whole { .. })
-            && f.alternate() | self.values.iter().any(|x| !x.is_finite());
+    /// Writes the next part of the tensor below `axis`.
+    fn axis(&mut self, f: &mut Formatter<'_>, axis: usize) -> Result {
         let Some(&extent) = self.shape.get(axis) else {
-            return self.format.write(f, self.values[start], float);
+            let text = self.texts.next().unwrap_or_default();
+            return write!(f, "{text:>width$}", width = self.width);
         };
-        let stride: usize = self.shape[axis + 1..].iter().product();
-        let last = axis + 1 == self.shape.len();
-        let shortened = self.values.len() > SUMMARY && extent > 2 * EDGE;
-        let per_line = ((WIDTH - axis) / (self.format.width() + 2)).max(1);
+        let below = self.shape.len() - axis - 1;
+        // Vectors fill the line, matrices have a row in each, and blank lines part higher axes.
+        let indent = axis + 1;
+        let per_line =
+            if below == 0 { ((WIDTH - axis) / (self.width + 2)).max(1) } else { usize::MAX };
+        let (mut written, mut expected) = (0, 0);
         f.write_str("[")?;
-        let mut written = 0;
-        for i in 0..extent {
-            if shortened && i >= EDGE && i < extent - EDGE {
-                if i == EDGE {
-                    self.separate(f, axis, last, written, per_line)?;
-                    f.write_str("...")?;
-                    written += 1;
+        for i in entries(extent, self.summary) {
+            let gap = i > expected;
+            for item in [gap.then_some(false), Some(true)].into_iter().flatten() {
+                if written > 0 && below > 0 {
+                    write!(f, ",{}{:indent$}", "\n".repeat(below), "")?;
+                } else if written > 0 && written % per_line == 0 {
+                    write!(f, ",\n{:indent$}", "")?;
+                } else if written > 0 {
+                    f.write_str(", ")?;
                 }
-                continue;
+                match item {
+                    true => self.axis(f, axis + 1)?,
+                    false if below == 0 => f.write_str(" ...")?,
+                    false => f.write_str("...")?,
+                }
+                written += 1;
             }
-            if written > 0 {
-                self.separate(f, axis, last, written, per_line)?;
-            }
-            self.axis(f, axis + 1, start + i * stride)?;
-            written += 1;
+            expected = i + 1;
         }
         f.write_str("]")
-    }
-
-    /// A comma, and between rows (or where a row is too long) a new line.
-    fn separate(
-        &self,
-        f: &mut Formatter<'_>,
-        axis: usize,
-        last: bool,
-        n: usize,
-        per_line: usize,
-    ) -> Result {
-        let indent = axis + 1;
-        if !last {
-            let blank = self.shape.len() - axis - 1;
-            write!(f, ",{}{:indent$}", "\n".repeat(blank), "")
-        } else if n % per_line == 0 {
-            write!(f, ",\n{:indent$}", "")
-        } else {
-            f.write_str(", ")
-        }
     }
 }

@@ -144,19 +144,42 @@ macro_rules! element {
 
 element!(f64, F64, |x| x, x, x as i64, x as f64);
 element!(f32, F32, |x| x as f64, x as f32, x as i64, x as f32);
-element!(f16, F16, |x| x.to_f64(), f16::from_f64(x), x.to_f64() as i64, f16::from_f64(x as f64));
+element!(
+    f16,
+    F16,
+    |x| x.to_f64(),
+    f16::from_f32(to_odd(x)),
+    x.to_f64() as i64,
+    f16::from_f32(to_odd(x as f64))
+);
 element!(
     bf16,
     BF16,
     |x| x.to_f64(),
-    bf16::from_f64(x),
+    bf16::from_f32(to_odd(x)),
     x.to_f64() as i64,
-    bf16::from_f64(x as f64)
+    bf16::from_f32(to_odd(x as f64))
 );
 element!(i64, I64, |x| x as f64, x as i64, x, x);
 element!(i32, I32, |x| x as f64, x as i32, x as i64, x as i32);
 element!(u8, U8, |x| x as f64, x as u8, x as i64, x as u8);
 element!(bool, Bool, |x| x as u8 as f64, x != 0.0, x as i64, x != 0);
+
+/// `x` as an `f32` that rounds to the same half-precision number as `x` does. Rounding to nearest
+/// twice can miss it, and so do the conversions of `half`, which drop the low bits of an `f64`; an
+/// `f32` whose last bit is set wherever something was cut off ("rounding to odd", Boldo & Melquiond
+/// 2008) keeps what the second rounding needs to know.
+#[inline(always)]
+pub(crate) fn to_odd(x: f64) -> f32 {
+    let nearest = x as f32;
+    let bits = nearest.to_bits();
+    if nearest as f64 == x || x.is_nan() || bits & 1 == 1 {
+        return nearest;
+    }
+    // The neighbour on the other side of `x`; one further from zero has the next larger bits.
+    let above = (nearest as f64).abs() < x.abs();
+    f32::from_bits(if above { bits + 1 } else { bits - 1 })
+}
 
 /// One number of any type, as an argument of an operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -214,5 +237,29 @@ impl From<f16> for Scalar {
 impl From<bf16> for Scalar {
     fn from(value: bf16) -> Self {
         Scalar::Float(value.to_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_are_rounded_to_halves_once() {
+        // Halfway between two neighbours, and barely more: only bits far down say which way.
+        let (tie, tiny) = (1.0 + 2f64.powi(-8), 2f64.powi(-40));
+        assert_eq!(<bf16 as Element>::from_f64(tie), bf16::ONE);
+        assert_eq!(<bf16 as Element>::from_f64(tie + tiny).to_f64(), 1.0 + 2f64.powi(-7));
+        let tie = 1.0 + 2f64.powi(-11);
+        assert_eq!(<f16 as Element>::from_f64(tie), f16::ONE);
+        assert_eq!(<f16 as Element>::from_f64(tie + tiny).to_f64(), 1.0 + 2f64.powi(-10));
+        assert_eq!(<f16 as Element>::from_f64(-tie - tiny).to_f64(), -1.0 - 2f64.powi(-10));
+        // The ends of the range.
+        assert_eq!(<f16 as Element>::from_f64(65519.999), f16::MAX);
+        assert_eq!(<f16 as Element>::from_f64(65520.0), f16::INFINITY);
+        assert_eq!(<bf16 as Element>::from_f64(1e300), bf16::INFINITY);
+        assert_eq!(<f16 as Element>::from_f64(1e-300).to_bits(), 0);
+        assert_eq!(<f16 as Element>::from_f64(-1e-300).to_bits(), 0x8000);
+        assert!(<bf16 as Element>::from_f64(f64::NAN).is_nan());
     }
 }

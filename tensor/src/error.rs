@@ -100,8 +100,8 @@ pub enum Error {
 /// `Result` with Kiln's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-fn list<T: std::fmt::Debug>(items: &[T]) -> String {
-    let items: Vec<_> = items.iter().map(|item| format!("{item:?}")).collect();
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    let items: Vec<_> = items.iter().map(T::to_string).collect();
     items.join(" and ")
 }
 

@@ -65,17 +65,15 @@ impl Layout {
         self.offset
     }
 
-    /// Whether the elements lie in row-major order without gaps (the offset may be anything).
+    /// Whether the elements lie in row-major order without gaps (the offset may be anything); no
+    /// elements always do.
     #[inline]
     pub fn is_contiguous(&self) -> bool {
         let mut expected = 1;
         for axis in (0..self.rank()).rev() {
             let extent = self.shape[axis];
-            if extent == 0 {
-                return true;
-            }
             if extent != 1 && self.strides[axis] != expected {
-                return false;
+                return self.shape.contains(&0);
             }
             expected *= extent as isize;
         }

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use crate::AnyTensor;
 use crate::apply::Outputs;
+use crate::error::OrFail;
 use crate::layout::AxisSlice;
 use crate::op::{
     ArgReduce, Axes, Binary, BinaryKind, BinaryScalar, Cast, Cat, Fill, Gather, GatherBackward,
@@ -86,6 +87,18 @@ impl AnyTensor {
             return self.apply_owned(Binary { kind }, &[rhs]);
         }
         self.binary(kind, rhs)
+    }
+
+    /// As [`AnyTensor::binary`], with the result in the place of this tensor; in its memory where
+    /// that is possible.
+    #[inline]
+    #[track_caller]
+    pub fn binary_assign(&mut self, kind: BinaryKind, rhs: &Self) {
+        if self.dtype() == rhs.dtype() {
+            crate::apply::apply_assign(&Binary { kind }.into(), self, &[rhs]).or_fail();
+        } else {
+            *self = self.binary(kind, rhs);
+        }
     }
 
     /// A function of each element and a number.

@@ -91,13 +91,23 @@ fn save(y: &AnyTensor, position: usize, value: f64) {
     }
     match y.dtype() {
         DType::F64 => write(y, position, value),
-        DType::F32 => write(y, position, f32::from_f64(value)),
-        DType::F16 => write(y, position, f16::from_f64(value)),
-        DType::BF16 => write(y, position, bf16::from_f64(value)),
-        DType::I64 => write(y, position, i64::from_f64(value)),
-        DType::I32 => write(y, position, i32::from_f64(value)),
+        DType::F32 => write(y, position, value as f32),
+        DType::F16 => write::<f16>(y, position, Element::from_f64(value)),
+        DType::BF16 => write::<bf16>(y, position, Element::from_f64(value)),
+        // The arithmetic of narrow integers wraps.
+        DType::I64 => write(y, position, value as i64),
+        DType::I32 => write(y, position, value as i64 as i32),
         DType::U8 => write(y, position, value as i64 as u8),
         DType::Bool => write(y, position, value != 0.0),
+    }
+}
+
+/// A float as an integer of the narrow types: cut toward zero, and at the ends of the range.
+fn saturate(dtype: DType, x: f64) -> f64 {
+    match dtype {
+        DType::I32 => (x as i32).into(),
+        DType::U8 => (x as u8).into(),
+        _ => x,
     }
 }
 
@@ -134,6 +144,9 @@ impl Backend for Reference {
                 vec![map(&shape, |i| op.start.to_f64() + i[0] as f64 * op.step.to_f64())]
             }
             Op::Random(op) => vec![random(op, outputs[0].dtype(), &shape)],
+            Op::Cast(op) if inputs[0].dtype().is_float() => {
+                vec![map(&shape, |i| saturate(op.dtype, arrays[0].at(i)))]
+            }
             Op::Cast(_) => vec![map(&shape, |i| arrays[0].at(i))],
             Op::Unary(op) => {
                 let dtype = inputs[0].dtype();
@@ -141,10 +154,7 @@ impl Backend for Reference {
             }
             Op::Binary(op) => {
                 let dtype = inputs[0].dtype();
-                let divides = matches!(op.kind, BinaryKind::Div | BinaryKind::Rem);
-                if divides && !dtype.is_float() && arrays[1].values.contains(&0.0) {
-                    return Err(Error::Argument { op: "div", rule: "division by zero".into() });
-                }
+                check_divisor(op.kind, dtype, &arrays[1])?;
                 let [a, b] = [&arrays[0], &arrays[1]];
                 vec![map(&shape, |i| binary(op.kind, dtype, a.broadcast_at(i), b.broadcast_at(i)))]
             }
@@ -155,6 +165,9 @@ impl Backend for Reference {
                 } else {
                     Scalar::Int(op.scalar.to_i64()).to_f64()
                 };
+                if op.reversed {
+                    check_divisor(op.kind, dtype, &arrays[0])?;
+                }
                 vec![map(&shape, |i| {
                     let x = arrays[0].at(i);
                     let (a, b) = if op.reversed { (scalar, x) } else { (x, scalar) };
@@ -295,6 +308,18 @@ fn decompose(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()
     Ok(())
 }
 
+fn check_divisor(kind: BinaryKind, dtype: DType, divisor: &Array) -> Result<()> {
+    let op = match kind {
+        BinaryKind::Div => "div",
+        BinaryKind::Rem => "remainder",
+        _ => return Ok(()),
+    };
+    if !dtype.is_float() && divisor.values.contains(&0.0) {
+        return Err(Error::Argument { op, rule: "division by zero".into() });
+    }
+    Ok(())
+}
+
 fn map(shape: &[usize], f: impl Fn(&[usize]) -> f64) -> Array {
     Array { shape: shape.to_vec(), values: indices(shape).map(|i| f(&i)).collect() }
 }
@@ -426,7 +451,7 @@ fn random(op: &crate::op::Random, dtype: DType, shape: &[usize]) -> Array {
             let first = i - i % 2;
             let radius = (-2.0 * (1.0 - uniform(first)).ln()).sqrt();
             let angle = 2.0 * std::f64::consts::PI * uniform(first + 1);
-            mean + std * radius * if i % 2 == 0 { angle.cos() } else { angle.sin() }
+            mean + std * radius * if i == first { angle.cos() } else { angle.sin() }
         }
     };
     let elements = shape.iter().product();

@@ -6,7 +6,7 @@ use crate::error::OrFail;
 use crate::op::{Select, View};
 use crate::shape::{AxisIndex, resolve_axis};
 use crate::tensor::{Bool, Int, Kind, Tensor};
-use crate::{AnyTensor, AxisSlice, Scalar};
+use crate::{AnyTensor, AxisSlice, Error, Result, Scalar};
 
 /// A part of one axis: from `start` to `end` (excluded; `None` is the end of the axis), every
 /// `step`-th. Negative bounds count from the end; a negative step walks the range backwards.
@@ -37,11 +37,10 @@ impl Slice {
     }
 
     /// This part of an axis of `extent` entries. Bounds past the ends are cut, as in Python.
-    #[track_caller]
-    fn resolve(&self, axis: usize, extent: usize) -> AxisSlice {
+    fn resolve(&self, axis: usize, extent: usize) -> Result<AxisSlice> {
         if self.step == 0 {
             let rule = "the step must not be zero".into();
-            crate::fail(crate::Error::Argument { op: "slice", rule });
+            return Err(Error::Argument { op: "slice", rule });
         }
         let bound = |at: isize| {
             let at = if at < 0 { at.saturating_add(extent as isize) } else { at };
@@ -51,7 +50,7 @@ impl Slice {
         let len = end.saturating_sub(start).div_ceil(self.step.unsigned_abs());
         // Walking backwards starts at the last entry of the range.
         let start = if self.step < 0 { end.saturating_sub(1) } else { start };
-        AxisSlice { axis, start, len, step: self.step }
+        Ok(AxisSlice { axis, start, len, step: self.step })
     }
 }
 
@@ -140,14 +139,15 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
         let (slices, shape) = (slices.slices(), self.shape());
         if slices.len() > D {
             let rule = format!("{} parts for {D} axes", slices.len());
-            crate::fail(crate::Error::Shape { op: "slice", shapes: vec![shape], rule });
+            crate::fail(Error::Shape { op: "slice", shapes: vec![shape], rule });
         }
         let parts: SmallVec<[AxisSlice; 1]> = slices
             .iter()
             .enumerate()
             .filter(|(_, slice)| **slice != Slice::full())
             .map(|(axis, slice)| slice.resolve(axis, shape[axis]))
-            .collect();
+            .collect::<Result<_>>()
+            .or_fail();
         if parts.is_empty() { self.clone() } else { self.apply(View::Slice(parts), &[]) }
     }
 

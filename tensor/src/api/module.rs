@@ -39,13 +39,25 @@ pub fn linear_activation<const D: usize>(
     bias: Option<&Tensor<1>>,
     activation: Option<Activation>,
 ) -> Tensor<D> {
-    let (x, weight, bias) = (x.as_any(), weight.as_any().transpose(), bias.map(Tensor::as_any));
-    let inputs = [Some(x), Some(&weight), bias];
-    let tracked = inputs.iter().flatten().any(|input| input.tracked().is_some());
+    let (weight, bias) = (weight.as_any(), bias.map(Tensor::as_any));
+    Tensor::from_any(linear_any(x.as_any(), weight, bias, activation))
+}
+
+/// [`linear_activation`] of tensors of any rank.
+#[track_caller]
+pub fn linear_any(
+    x: &AnyTensor,
+    weight: &AnyTensor,
+    bias: Option<&AnyTensor>,
+    activation: Option<Activation>,
+) -> AnyTensor {
+    let weight = weight.transpose();
+    let tracked = [Some(x), Some(&weight), bias].iter().flatten().any(|x| x.tracked().is_some());
     let apart = activation.filter(|activation| tracked && !activation.derivative_from_output());
     let op = MatMul { bias: bias.is_some(), activation: activation.filter(|_| apart.is_none()) };
     // A vector is a matrix of one row.
-    let rows = if D == 1 { &x.reshape([1, x.num_elements()]) } else { x };
+    let vector = x.rank() == 1;
+    let rows = if vector { &x.reshape([1, x.num_elements()]) } else { x };
     let mut y = match bias {
         Some(bias) => rows.apply(op, &[&weight, bias]),
         None => rows.apply(op, &[&weight]),
@@ -53,7 +65,7 @@ pub fn linear_activation<const D: usize>(
     if let Some(activation) = apart {
         y = y.apply(Unary { kind: activation.unary() }, &[]);
     }
-    Tensor::from_any(if D == 1 { y.reshape([y.num_elements()]) } else { y })
+    if vector { y.reshape([y.num_elements()]) } else { y }
 }
 
 /// Convolution of images: see [`Conv2d`].
@@ -99,33 +111,32 @@ pub fn avg_pool2d(x: &Tensor<4>, options: Pool2dOptions, count_include_pad: bool
 
 /// Layer normalisation over the last axes, as many as `shape` has: see [`LayerNorm`].
 ///
-/// `x` `[.., shape..]`; `weight` and `bias` of shape `shape`, given as tensors of any rank.
+/// `x` `[.., shape..]`; `weight` and `bias` of shape `shape`. Result: the shape of `x`.
 #[track_caller]
-pub fn layer_norm<const D: usize>(
-    x: &Tensor<D>,
+pub fn layer_norm(
+    x: &AnyTensor,
     shape: &Shape,
     affine: Option<(&AnyTensor, &AnyTensor)>,
     epsilon: f64,
-) -> Tensor<D> {
+) -> AnyTensor {
     let full = x.shape();
-    let lead =
-        D.checked_sub(shape.rank()).filter(|&lead| shape.rank() > 0 && full[lead..] == **shape);
+    let lead = full
+        .rank()
+        .checked_sub(shape.rank())
+        .filter(|&lead| shape.rank() > 0 && full[lead..] == **shape);
     let Some(lead) = lead else {
         let rule = format!("the last axes must be {shape}");
         crate::fail(crate::Error::Shape { op: "layer_norm", shapes: vec![full], rule })
     };
     let n = shape.num_elements();
-    let flat = if shape.rank() == 1 {
-        x.as_any().clone()
-    } else {
-        x.as_any().reshape([full[..lead].iter().product(), n])
-    };
+    let flat =
+        if shape.rank() == 1 { x.clone() } else { x.reshape([full[..lead].iter().product(), n]) };
     let op = LayerNorm { epsilon, affine: affine.is_some() };
     let y = match affine {
         Some((weight, bias)) => flat.apply(op, &[&weight.reshape([n]), &bias.reshape([n])]),
         None => flat.apply(op, &[]),
     };
-    Tensor::from_any(y.reshape(full))
+    y.reshape(full)
 }
 
 /// Rows of `weight`, picked by index: `torch.nn.functional.embedding`. `weight` `[n, d]`, `indices`

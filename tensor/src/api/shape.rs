@@ -7,7 +7,7 @@ use crate::error::OrFail;
 use crate::op::{Cat, View};
 use crate::shape::{AxisIndex, resolve_axis};
 use crate::tensor::{Bool, Float, Int, Kind, Tensor};
-use crate::{AnyTensor, AxisSlice, DType, Error, Shape};
+use crate::{AnyTensor, AxisSlice, DType, Error, Result, Shape};
 
 impl<const D: usize, K: Kind> Tensor<D, K> {
     /// The same elements in row-major order as another shape. One extent may be -1 and is computed;
@@ -50,7 +50,8 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     /// Axis `i` of the result is axis `axes[i]` of this tensor.
     #[track_caller]
     pub fn permute<A: AxisIndex>(&self, axes: [A; D]) -> Self {
-        let axes = axes.map(|axis| resolve_axis("permute", axis, D).or_fail() as u8);
+        let axes = axes.into_iter().map(|axis| Ok(resolve_axis("permute", axis, D)? as u8));
+        let axes: SmallVec<[u8; 8]> = axes.collect::<Result<_>>().or_fail();
         Self::from_any(self.as_any().permute(&axes))
     }
 
@@ -118,13 +119,12 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     pub fn flip<A: AxisIndex, const N: usize>(&self, axes: [A; N]) -> Self {
         let shape = self.shape();
         let reverse = |axis: A| {
-            let axis = resolve_axis("flip", axis, D).or_fail();
+            let axis = resolve_axis("flip", axis, D)?;
             let len = shape[axis];
-            AxisSlice { axis, start: len.saturating_sub(1), len, step: -1 }
+            Ok(AxisSlice { axis, start: len.saturating_sub(1), len, step: -1 })
         };
-        Self::from_any(
-            self.as_any().apply(View::Slice(axes.into_iter().map(reverse).collect()), &[]),
-        )
+        let slices = axes.into_iter().map(reverse).collect::<Result<_>>().or_fail();
+        self.apply(View::Slice(slices), &[])
     }
 
     /// Windows of `size` entries along `axis`, `step` apart, as a new last axis.
@@ -151,8 +151,11 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     #[track_caller]
     pub fn stack<const D2: usize>(tensors: &[Self], axis: impl AxisIndex) -> Tensor<D2, K> {
         let axis = resolve_axis("stack", axis, D + 1).or_fail();
-        let tensors: Vec<Tensor<D2, K>> = tensors.iter().map(|x| x.unsqueeze_dim(axis)).collect();
-        Tensor::cat(&tensors, axis)
+        let mut parts: Vec<Tensor<D2, K>> = Vec::with_capacity(tensors.len());
+        for tensor in tensors {
+            parts.push(tensor.unsqueeze_dim(axis));
+        }
+        Tensor::cat(&parts, axis)
     }
 
     /// The tensor `times` times along `axis`.
@@ -237,24 +240,26 @@ impl<const D2: usize> ReshapeArgs<D2> for Shape {
 impl<const D2: usize> ReshapeArgs<D2> for [i32; D2] {
     #[track_caller]
     fn resolve(self, from: &Shape) -> Shape {
-        let error = |rule: &str| -> ! {
+        let error = |rule: &str| {
             let rule = format!("{self:?}: {rule}");
-            crate::fail(Error::Shape { op: "reshape", shapes: vec![*from], rule })
+            Error::Shape { op: "reshape", shapes: vec![*from], rule }
         };
         let mut dims = [1; D2];
         let mut open = None;
         for (axis, &extent) in self.iter().enumerate() {
             dims[axis] = match extent {
-                -1 if open.replace(axis).is_some() => error("only one extent may be -1"),
+                -1 if open.replace(axis).is_some() => {
+                    crate::fail(error("only one extent may be -1"))
+                }
                 -1 => 1,
                 0 if axis < from.rank() => from[axis],
-                extent => usize::try_from(extent).unwrap_or_else(|_| error("a negative extent")),
+                extent => usize::try_from(extent).map_err(|_| error("a negative extent")).or_fail(),
             };
         }
         if let Some(axis) = open {
             let known: usize = dims.iter().product();
-            if known == 0 || from.num_elements() % known != 0 {
-                error("the extent -1 is no whole number");
+            if known == 0 || !from.num_elements().is_multiple_of(known) {
+                crate::fail(error("the extent -1 is no whole number"));
             }
             dims[axis] = from.num_elements() / known;
         }
@@ -279,13 +284,17 @@ impl<const D2: usize> ExpandArgs<D2> for [i32; D2] {
     #[track_caller]
     fn resolve(self, from: &Shape) -> Shape {
         let lead = D2.saturating_sub(from.rank());
-        let extent = |axis: usize| match self[axis] {
-            -1 if axis >= lead => from[axis - lead],
-            extent => usize::try_from(extent).unwrap_or_else(|_| {
+        let mut dims = [1; D2];
+        for (axis, &extent) in self.iter().enumerate() {
+            let negative = |_| {
                 let rule = format!("{self:?} has a negative extent for a new axis");
-                crate::fail(Error::Shape { op: "expand", shapes: vec![*from], rule })
-            }),
-        };
-        Shape::new(std::array::from_fn::<usize, D2, _>(extent))
+                Error::Shape { op: "expand", shapes: vec![*from], rule }
+            };
+            dims[axis] = match extent {
+                -1 if axis >= lead => from[axis - lead],
+                extent => usize::try_from(extent).map_err(negative).or_fail(),
+            };
+        }
+        Shape::new(dims)
     }
 }

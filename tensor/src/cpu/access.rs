@@ -8,6 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::pool::{Scratch, bytes::Plain};
+use crate::dtype::to_odd;
 use crate::layout::Layout;
 use crate::{AnyTensor, DType, Element};
 
@@ -135,7 +136,7 @@ unsafe fn gather<S: Stored>(
     }
 }
 
-/// Writes `values` to the output, each converted by `narrow`.
+/// Writes `values` to the output, converted by `narrow`.
 ///
 /// # Safety
 /// As [`Compute::write`], and `D` is the output's dtype.
@@ -144,13 +145,21 @@ unsafe fn scatter<T: Copy, D>(
     values: &[T],
     output: &AnyTensor,
     start: usize,
-    narrow: impl Fn(T) -> D,
+    narrow: impl Fn(&[T], &mut [D]),
 ) {
     // SAFETY: the caller's promise.
     let out =
         unsafe { std::slice::from_raw_parts_mut(pointer::<D>(output).add(start), values.len()) };
-    for (narrowed, &x) in out.iter_mut().zip(values) {
-        *narrowed = narrow(x);
+    narrow(values, out);
+}
+
+/// The conversion of one number, for each of a run.
+#[inline(always)]
+fn each<T: Copy, D>(narrow: impl Fn(T) -> D) -> impl Fn(&[T], &mut [D]) {
+    move |values, out| {
+        for (out, &x) in out.iter_mut().zip(values) {
+            *out = narrow(x);
+        }
     }
 }
 
@@ -159,9 +168,11 @@ macro_rules! compute {
      f16: $f16:expr, bf16: $bf16:expr) => {
         impl Compute for $type {
             unsafe fn read(tensor: &AnyTensor, layout: &Layout, start: usize, out: &mut [Self]) {
-                // SAFETY: the caller's promise, and each arm reads the tensor's own dtype.
                 match tensor.dtype() {
-                    $(DType::$read => unsafe { gather::<$stored>(tensor, layout, start, out) },)*
+                    $(DType::$read => {
+                        // SAFETY: the caller's promise, and this is the tensor's own dtype.
+                        unsafe { gather::<$stored>(tensor, layout, start, out) }
+                    })*
                     dtype => unreachable!("{dtype} is not computed as {}", Self::DTYPE),
                 }
             }
@@ -170,14 +181,14 @@ macro_rules! compute {
                 // SAFETY: the caller's promise, and each arm writes the output's own dtype.
                 unsafe {
                     match output.dtype() {
-                        DType::F64 => scatter(values, output, start, |$x| $to_f64),
-                        DType::F32 => scatter(values, output, start, |$x| $x as f32),
-                        DType::F16 => scatter(values, output, start, |$x| $f16),
-                        DType::BF16 => scatter(values, output, start, |$x| $bf16),
-                        DType::I64 => scatter(values, output, start, |$x| $to_i64),
-                        DType::I32 => scatter(values, output, start, |$x| $x as i32),
-                        DType::U8 => scatter(values, output, start, |$x| $x as u8),
-                        DType::Bool => scatter(values, output, start, |$x| ($x != 0 as $type) as u8),
+                        DType::F64 => scatter(values, output, start, each(|$x: $type| $to_f64)),
+                        DType::F32 => scatter(values, output, start, each(|$x: $type| $x as f32)),
+                        DType::F16 => scatter(values, output, start, $f16),
+                        DType::BF16 => scatter(values, output, start, $bf16),
+                        DType::I64 => scatter(values, output, start, each(|$x: $type| $to_i64)),
+                        DType::I32 => scatter(values, output, start, each(|$x: $type| $x as i32)),
+                        DType::U8 => scatter(values, output, start, each(|$x: $type| $x as u8)),
+                        DType::Bool => scatter(values, output, start, each(|$x: $type| ($x != 0 as $type) as u8)),
                     }
                 }
             }
@@ -185,10 +196,14 @@ macro_rules! compute {
     };
 }
 compute!(f32, [F32: f32, F16: f16, BF16: bf16], |x| x as f64, x as i64,
-    f16: f16::from_f32(x), bf16: bf16::from_f32(x));
-compute!(f64, [F64: f64], |x| x, x as i64, f16: f16::from_f64(x), bf16: bf16::from_f64(x));
+    // By runs, which the hardware converts; one by one it would be asked each time if it can.
+    f16: |x: &[f32], y: &mut [f16]| y.convert_from_f32_slice(x),
+    bf16: |x: &[f32], y: &mut [bf16]| y.convert_from_f32_slice(x));
+compute!(f64, [F64: f64], |x| x, x as i64,
+    f16: each(|x| f16::from_f32(to_odd(x))), bf16: each(|x| bf16::from_f32(to_odd(x))));
 compute!(i64, [I64: i64, I32: i32, U8: u8, Bool: u8], |x| x as f64, x,
-    f16: f16::from_f64(x as f64), bf16: bf16::from_f64(x as f64));
+    f16: each(|x| f16::from_f32(to_odd(x as f64))),
+    bf16: each(|x| bf16::from_f32(to_odd(x as f64))));
 
 /// The elements of a contiguous tensor of dtype `T`, if it is one.
 #[inline]

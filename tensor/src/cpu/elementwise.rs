@@ -1,8 +1,6 @@
 //! Elementwise operations: one loop per function over the slices of a tile.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use super::access::Compute;
+use super::access::{Compute, Dense};
 use super::math::Math;
 use super::parallel::{CHUNK, chunks};
 use super::simd::{Isa, Kernel, dispatch};
@@ -238,15 +236,10 @@ fn float_binary<T: Real>(kind: BinaryKind, operands: [Operand<'_, T>; 2], y: &An
     tiles(operands, y, |[a, b], y| dispatch(BinaryLoop { kind, a, b, y }));
 }
 
-/// Integers and bools; `false` if a divisor was zero.
-fn int_binary(kind: BinaryKind, operands: [Operand<'_, i64>; 2], y: &AnyTensor) -> bool {
-    let zero = AtomicBool::new(false);
+/// Integers and bools. No divisor is zero.
+fn int_binary(kind: BinaryKind, operands: [Operand<'_, i64>; 2], y: &AnyTensor) {
     tiles(operands, y, |[a, b], y| {
         use BinaryKind::*;
-        if matches!(kind, Div | Rem) && b.contains(&0) {
-            zero.store(true, Ordering::Relaxed);
-            return;
-        }
         match kind {
             Add => map2(a, b, y, i64::wrapping_add),
             Sub => map2(a, b, y, i64::wrapping_sub),
@@ -270,7 +263,6 @@ fn int_binary(kind: BinaryKind, operands: [Operand<'_, i64>; 2], y: &AnyTensor) 
             Xor => map2(a, b, y, |a, b| a ^ b),
         }
     });
-    !zero.into_inner()
 }
 
 /// `base^exponent`, wrapping; a negative exponent gives the truncated quotient.
@@ -283,8 +275,17 @@ fn power(base: i64, exponent: i64) -> i64 {
     }
 }
 
-fn division_by_zero(op: &'static str) -> Error {
-    Error::Argument { op, rule: "division by zero".into() }
+/// Refuses integer divisors of zero before anything is written: the output may be an input.
+fn check_divisor(kind: BinaryKind, divisor: &AnyTensor) -> Result<()> {
+    let op = match kind {
+        BinaryKind::Div => "div",
+        BinaryKind::Rem => "remainder",
+        _ => return Ok(()),
+    };
+    if Dense::<i64>::new(divisor).contains(&0) {
+        return Err(Error::Argument { op, rule: "division by zero".into() });
+    }
+    Ok(())
 }
 
 pub(super) fn binary(op: &Binary, [a, b]: [&AnyTensor; 2], y: &AnyTensor) -> Result<()> {
@@ -293,8 +294,10 @@ pub(super) fn binary(op: &Binary, [a, b]: [&AnyTensor; 2], y: &AnyTensor) -> Res
         dtype if dtype.is_float() => {
             float_binary::<f32>(op.kind, [Operand::new(a, y), Operand::new(b, y)], y)
         }
-        _ if int_binary(op.kind, [Operand::new(a, y), Operand::new(b, y)], y) => {}
-        _ => return Err(division_by_zero("div")),
+        _ => {
+            check_divisor(op.kind, b)?;
+            int_binary(op.kind, [Operand::new(a, y), Operand::new(b, y)], y);
+        }
     }
     Ok(())
 }
@@ -318,9 +321,10 @@ pub(super) fn binary_scalar(op: &BinaryScalar, x: &AnyTensor, y: &AnyTensor) -> 
         }
         _ => {
             let scalar = Operand::Splat(op.scalar.to_i64());
-            if !int_binary(kind, order(Operand::new(x, y), scalar, reversed), y) {
-                return Err(division_by_zero("div"));
+            if reversed {
+                check_divisor(kind, x)?;
             }
+            int_binary(kind, order(Operand::new(x, y), scalar, reversed), y);
         }
     }
     Ok(())
@@ -346,6 +350,23 @@ pub(super) fn select_where([mask, a, b]: [&AnyTensor; 3], y: &AnyTensor) {
     })
 }
 
+struct WhereLoop<'a, T> {
+    mask: &'a [i64],
+    a: &'a [T],
+    b: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Copy> Kernel for WhereLoop<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        for (((y, &mask), &a), &b) in self.y.iter_mut().zip(self.mask).zip(self.a).zip(self.b) {
+            *y = if mask != 0 { a } else { b };
+        }
+    }
+}
+
 /// The mask is of another type than the numbers, so these tiles have a loop of their own.
 fn where_tiles<T: Compute>(mask: Operand<'_, i64>, operands: [Operand<'_, T>; 2], y: &AnyTensor) {
     let (mask, [a, b]) = (&mask, &operands);
@@ -360,9 +381,7 @@ fn where_tiles<T: Compute>(mask: Operand<'_, i64>, operands: [Operand<'_, T>; 2]
             unsafe {
                 let mask = mask.fetch(range.clone(), &mut bits);
                 let (a, b) = (a.fetch(range.clone(), first), b.fetch(range, second));
-                for (i, out) in out.iter_mut().enumerate() {
-                    *out = if mask[i] != 0 { a[i] } else { b[i] };
-                }
+                dispatch(WhereLoop { mask, a, b, y: &mut *out });
                 T::write(out, y, start);
             }
         }

@@ -80,7 +80,7 @@ pub(super) fn cross_entropy_backward(inputs: &[&AnyTensor], dx: &AnyTensor) -> R
                 // SAFETY: rows do not overlap.
                 let dx = unsafe { out.part(part.clone()) };
                 dispatch(RowBackward { x: &x[part], lse: lse[row], dy: dy[row], dx: &mut *dx });
-                dx[targets[row]] = dx[targets[row]] - dy[row];
+                dx[targets[row]] -= dy[row];
             }
         });
     });

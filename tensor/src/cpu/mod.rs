@@ -103,6 +103,7 @@ impl Backend for Cpu {
             Op::LayerNormBackward(op) => norm::layer_norm_backward(op.affine, inputs, outputs),
             Op::BatchNorm(op) => norm::batch_norm(op, inputs, outputs),
             Op::BatchNormBackward(_) => norm::batch_norm_backward(inputs, outputs),
+            Op::BatchNormEval(op) => norm::batch_norm_eval(op, inputs, y),
             Op::CrossEntropy(_) => return loss::cross_entropy([inputs[0], inputs[1]], outputs),
             Op::CrossEntropyBackward(_) => return loss::cross_entropy_backward(inputs, y),
             Op::Dropout(op) => random::dropout(op, inputs[0], y),

@@ -9,7 +9,7 @@ use super::float::{Float, sum};
 use super::parallel::{Shared, rows};
 use super::pool::Scratch;
 use super::simd::{Isa, Kernel, dispatch};
-use crate::op::{BatchNorm, LayerNorm};
+use crate::op::{BatchNorm, BatchNormEval, LayerNorm};
 use crate::{AnyTensor, Element};
 
 /// Rows whose share of a weight gradient is summed by one task.
@@ -323,6 +323,28 @@ pub(super) fn batch_norm_backward(inputs: &[&AnyTensor], outputs: &[AnyTensor]) 
                     dweight.set(channel, T::from_f64(sum_h));
                     dbias.set(channel, T::from_f64(sum));
                 }
+            }
+        });
+    })
+}
+
+pub(super) fn batch_norm_eval(op: &BatchNormEval, inputs: &[&AnyTensor], y: &AnyTensor) {
+    let planes = Planes::of(inputs[0]);
+    float_type!(inputs[0].dtype(), T => {
+        let [x, weight, bias, mean, var] = [0, 1, 2, 3, 4].map(|i| Dense::<T>::new(inputs[i]));
+        // SAFETY: `y` is the only output, and new.
+        let mut y = unsafe { Sink::<T>::new(y) };
+        let y = Shared::new(&mut y);
+        rows(planes.images * planes.channels, planes.plane, |range| {
+            for index in range {
+                let (image, channel) = (index / planes.channels, index % planes.channels);
+                let rstd = T::ONE / Float::sqrt(var[channel] + T::from_f64(op.epsilon));
+                let a = weight[channel] * rstd;
+                let b = bias[channel] - mean[channel] * a;
+                let part = planes.range(image, channel);
+                // SAFETY: planes do not overlap.
+                let y = unsafe { y.part(part.clone()) };
+                dispatch(Affine { x: &x[part], a, b, second: None, y });
             }
         });
     })

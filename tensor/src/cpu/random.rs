@@ -2,9 +2,28 @@
 
 use super::access::{Compute, Dense, Sink, float_type};
 use super::parallel::{CHUNK, Shared, chunks};
+use super::simd::{Isa, Kernel, dispatch};
 use crate::op::{Distribution, Dropout, Random};
-use crate::random::{philox, uniform_f32, uniform_f64};
+use crate::random::{philox_blocks, uniform_f32, uniform_f64};
 use crate::{AnyTensor, DType, Element};
+
+/// Blocks of random words that are computed side by side: one register of AVX-512.
+const SIDE: usize = 16;
+
+/// The words of [`SIDE`] blocks from `counter` on, block after block.
+struct Words {
+    seed: u64,
+    counter: u64,
+}
+
+impl Kernel for Words {
+    type Output = [u32; 4 * SIDE];
+    #[inline(always)]
+    fn run<I: Isa>(self) -> Self::Output {
+        let words = philox_blocks::<SIDE>(self.seed, self.counter);
+        std::array::from_fn(|i| words[i % 4][i / 4])
+    }
+}
 
 /// Four numbers in single precision from one block.
 fn block_f32(law: Distribution, words: [u32; 4]) -> [f32; 4] {
@@ -62,9 +81,13 @@ pub(super) fn random(op: &Random, y: &AnyTensor) {
             let mut tile = [T::default(); 256];
             for first in blocks.clone().step_by(per_tile) {
                 let count = per_tile.min(blocks.end - first);
-                for (i, numbers) in tile.chunks_exact_mut(N).take(count).enumerate() {
-                    let counter = op.offset.wrapping_add((first + i) as u64);
-                    numbers.copy_from_slice(&block(philox(op.seed, counter)));
+                for (i, numbers) in tile.chunks_mut(N * SIDE).take(count.div_ceil(SIDE)).enumerate()
+                {
+                    let counter = op.offset.wrapping_add((first + i * SIDE) as u64);
+                    let words = dispatch(Words { seed: op.seed, counter });
+                    for (numbers, words) in numbers.chunks_exact_mut(N).zip(words.as_chunks().0) {
+                        numbers.copy_from_slice(&block(*words));
+                    }
                 }
                 let numbers = (count * N).min(len - first * N);
                 // SAFETY: `y` is a new output, and the blocks write disjoint parts of it.
@@ -94,8 +117,9 @@ pub(super) fn dropout(op: &Dropout, x: &AnyTensor, y: &AnyTensor) {
             let range = blocks.start * 4..x.len().min(blocks.end * 4);
             // SAFETY: the ranges are disjoint.
             let y = unsafe { out.part(range.clone()) };
-            for ((i, y), x) in y.chunks_mut(4).enumerate().zip(x[range].chunks(4)) {
-                let words = philox(op.seed, op.offset.wrapping_add((blocks.start + i) as u64));
+            let groups = y.chunks_mut(4 * SIDE).zip(x[range].chunks(4 * SIDE));
+            for (first, (y, x)) in blocks.step_by(SIDE).zip(groups) {
+                let words = dispatch(Words { seed: op.seed, counter: op.offset.wrapping_add(first as u64) });
                 for ((y, &x), word) in y.iter_mut().zip(x).zip(words) {
                     *y = if (uniform_f32(word) as f64) < keep { x * scale } else { 0.0 };
                 }

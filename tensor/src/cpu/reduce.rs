@@ -250,7 +250,14 @@ fn segment<T: Combine>(
     range: std::ops::Range<usize>,
 ) -> T::Wide {
     let direct = x.dtype() == T::DTYPE && layout.rank() == 1 && layout.strides()[0] == 1;
-    let mut buffer = [T::default(); BLOCK];
+    // Cleared only where it is needed: for a short row that takes as long as the sum.
+    let mut cleared;
+    let buffer: &mut [T] = if direct {
+        &mut []
+    } else {
+        cleared = [T::default(); BLOCK];
+        &mut cleared
+    };
     let mut wide = T::Wide::start(kind);
     for start in range.clone().step_by(BLOCK) {
         let len = BLOCK.min(range.end - start);

@@ -66,11 +66,11 @@ isa!(
     Avx512, 16, fused: true
 );
 
-/// The instruction sets in rising order; `0` is [`Baseline`].
+/// The instruction sets in rising order; `0` is `Baseline`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
-    /// See [`Baseline`].
+    /// What every processor of the target has.
     Baseline = 0,
     /// AVX2 and FMA.
     Avx2 = 1,

@@ -14,6 +14,9 @@ use crate::layout::Layout;
 
 /// Elements of a tile that goes through buffers: three buffers of f64 take 24 KiB.
 pub(super) const TILE: usize = 1024;
+/// Elements of the tile of a small tensor, for which clearing larger buffers would take longer than
+/// the operation.
+const SMALL: usize = 64;
 
 /// One input, expanded to the shape of the output.
 pub(super) enum Operand<'a, T> {
@@ -41,16 +44,20 @@ impl<'a, T: Compute> Operand<'a, T> {
         Operand::Gathered(tensor, layout.expect("infer checked that it broadcasts").collapse())
     }
 
-    /// The elements of `range`, in `buffer` unless they lie in memory as needed.
+    /// Puts what is the same in every tile into the buffer.
+    #[inline(always)]
+    pub(super) fn prepare(&self, buffer: &mut [T]) {
+        if let Operand::Splat(x) = self {
+            buffer.fill(*x);
+        }
+    }
+
+    /// The elements of `range`, in the prepared `buffer` unless they lie in memory as needed.
     ///
     /// # Safety
-    /// `range` is inside of the output's shape.
+    /// `range` is inside of the output's shape and no longer than the buffer that is needed.
     #[inline(always)]
-    pub(super) unsafe fn fetch<'b>(
-        &'b self,
-        range: Range<usize>,
-        buffer: &'b mut [T; TILE],
-    ) -> &'b [T] {
+    pub(super) unsafe fn fetch<'b>(&'b self, range: Range<usize>, buffer: &'b mut [T]) -> &'b [T] {
         match self {
             // SAFETY: the tensor has the output's shape and is contiguous.
             Operand::Direct(first) => unsafe {
@@ -63,11 +70,7 @@ impl<'a, T: Compute> Operand<'a, T> {
                 unsafe { T::read(tensor, layout, range.start, buffer) };
                 buffer
             }
-            Operand::Splat(x) => {
-                let buffer = &mut buffer[..range.len()];
-                buffer.fill(*x);
-                buffer
-            }
+            Operand::Splat(_) => &buffer[..range.len()],
         }
     }
 }
@@ -79,15 +82,37 @@ pub(super) fn tiles<T: Compute, const N: usize>(
     output: &AnyTensor,
     compute: impl Fn([&[T]; N], &mut [T]) + Sync,
 ) {
-    let direct_output = output.dtype() == T::DTYPE;
-    let direct = direct_output && inputs.iter().all(|input| matches!(input, Operand::Direct(_)));
-    let tile = if direct { CHUNK } else { TILE };
-    let inputs = &inputs;
+    let n = output.num_elements();
+    let direct = inputs.iter().all(|input| matches!(input, Operand::Direct(_)));
+    if direct && output.dtype() == T::DTYPE {
+        chunks(n, CHUNK, |range| {
+            // SAFETY: the range is inside of the output and of the inputs, which are contiguous
+            // and of its shape; only this call writes it.
+            unsafe {
+                let inputs = std::array::from_fn(|i| inputs[i].fetch(range.clone(), &mut []));
+                let first = pointer::<T>(output).add(range.start);
+                compute(inputs, std::slice::from_raw_parts_mut(first, range.len()));
+            }
+        });
+    } else if n <= SMALL {
+        buffered::<T, N, SMALL>(&inputs, output, compute);
+    } else {
+        buffered::<T, N, TILE>(&inputs, output, compute);
+    }
+}
+
+/// As [`tiles`], with tiles of `SIZE` elements that go through buffers where they must.
+fn buffered<T: Compute, const N: usize, const SIZE: usize>(
+    inputs: &[Operand<'_, T>; N],
+    output: &AnyTensor,
+    compute: impl Fn([&[T]; N], &mut [T]) + Sync,
+) {
     chunks(output.num_elements(), CHUNK, |chunk| {
-        let mut buffers = [[T::default(); TILE]; N];
-        let mut rounded = [T::default(); TILE];
-        for start in chunk.clone().step_by(tile) {
-            let range = start..chunk.end.min(start + tile);
+        let mut buffers = [[T::default(); SIZE]; N];
+        let mut rounded = [T::default(); SIZE];
+        inputs.iter().zip(&mut buffers).for_each(|(input, buffer)| input.prepare(buffer));
+        for start in chunk.clone().step_by(SIZE) {
+            let range = start..chunk.end.min(start + SIZE);
             let mut buffers = buffers.iter_mut();
             // SAFETY: the range is inside of the output. Only this call writes it, and where an
             // input is the output, its part was copied to a buffer.
@@ -95,7 +120,7 @@ pub(super) fn tiles<T: Compute, const N: usize>(
                 let tiles = std::array::from_fn(|i| {
                     inputs[i].fetch(range.clone(), buffers.next().expect("one for each input"))
                 });
-                if direct_output {
+                if output.dtype() == T::DTYPE {
                     let first = pointer::<T>(output).add(start);
                     compute(tiles, std::slice::from_raw_parts_mut(first, range.len()));
                 } else {

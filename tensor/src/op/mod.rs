@@ -34,7 +34,7 @@ pub use elementwise::{
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
 pub use loss::{CrossEntropy, CrossEntropyBackward};
 pub use matmul::MatMul;
-pub use norm::{BatchNorm, BatchNormBackward, LayerNorm, LayerNormBackward};
+pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNormBackward};
 pub use pool::{AvgPool2d, AvgPool2dBackward, MaxPool2d, MaxPool2dBackward, Pool2dOptions};
 pub use reduce::{ArgReduce, Axes, Reduce, ReduceKind};
 pub use softmax::{Softmax, SoftmaxBackward};
@@ -227,6 +227,7 @@ operations! {
     LayerNormBackward,
     BatchNorm,
     BatchNormBackward,
+    BatchNormEval,
     CrossEntropy,
     CrossEntropyBackward,
     Dropout,

@@ -325,3 +325,53 @@ impl Operation for BatchNormBackward {
         }
     }
 }
+
+/// Batch normalisation with given statistics, as a trained network uses it.
+///
+/// Inputs: `x` `[n, c, ..]`, and `weight`, `bias`, `mean`, `var`, all `[c]`. Result: the shape of
+/// `x`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormEval {
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl Operation for BatchNormEval {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
+        let op = self.name();
+        expect(op, inputs, 5)?;
+        check_channels(op, inputs)?;
+        check::floats(op, &inputs[..1])?;
+        check_affine(op, inputs, &inputs[0], 1, &inputs[1..])?;
+        Ok(super::one(inputs[0]))
+    }
+
+    fn keeps(&self, _: u32) -> Keeps {
+        Keeps::INPUTS
+    }
+
+    fn flops(&self, inputs: &[Meta], _: &[Meta]) -> u64 {
+        2 * inputs[0].len() as u64
+    }
+
+    fn decompose(&self, inputs: &[&AnyTensor]) -> Option<SmallVec<[AnyTensor; 1]>> {
+        let x = inputs[0];
+        let [weight, bias, mean, var] = [1, 2, 3, 4].map(|i| per_channel(inputs[i], x.rank()));
+        let scale = var.add_scalar(self.epsilon).rsqrt().mul(&weight);
+        Some(smallvec![x.sub(&mean).mul(&scale).add(&bias)])
+    }
+
+    #[cfg(any(test, feature = "samples"))]
+    fn samples(samples: &mut super::samples::Samples) {
+        use super::samples::{float, float_in};
+        for shape in [vec![4, 3], vec![3, 2, 4, 5]] {
+            let [weight, bias, mean] = [(); 3].map(|()| float([shape[1]]));
+            let var = float_in([shape[1]], 0.5, 2.0);
+            samples.case(BatchNormEval { epsilon: 1e-3 }, [float(shape), weight, bias, mean, var]);
+        }
+    }
+}

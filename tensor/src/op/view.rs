@@ -14,7 +14,7 @@ use crate::{Error, Result, Shape};
 #[derive(Clone, Debug, PartialEq)]
 pub enum View {
     /// The same elements in row-major order as another shape. The input must be readable so
-    /// without a copy; [`AnyTensor::reshape`] copies first where it is not.
+    /// without a copy; [`AnyTensor::reshape`](crate::AnyTensor::reshape) copies first where it is not.
     Reshape(Shape),
     /// Axis `i` of the output is axis `axes[i]` of the input.
     Permute(SmallVec<[u8; 8]>),
@@ -54,9 +54,8 @@ impl View {
                 input.reshape(to).ok_or_else(|| error(format!("can not be viewed as {to}")))
             }
             View::Permute(axes) => {
-                let mut seen = 0u32;
-                axes.iter().for_each(|&axis| seen |= 1 << axis);
-                if axes.len() != shape.rank() || seen != (1 << shape.rank()) - 1 {
+                let each = |axis: u8| axes.iter().filter(|&&other| other == axis).count() == 1;
+                if axes.len() != shape.rank() || !(0..shape.rank() as u8).all(each) {
                     return Err(error(format!("{axes:?} is not a permutation of its axes")));
                 }
                 let axes: SmallVec<[usize; 8]> = axes.iter().map(|&axis| axis as usize).collect();

@@ -354,6 +354,7 @@ pub(super) fn transpose_f64<I: Isa, const B: usize>(block: [[f64; B]; B]) -> [[f
 pub(super) fn with_buffer<T: Real, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     #[derive(Clone, Copy)]
     #[repr(align(64))]
+    #[allow(dead_code)] // Only reached through pointers.
     struct Line([u8; 64]);
     thread_local! {
         static SPARE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };

@@ -127,7 +127,6 @@ fn tail<I: Isa>(a: f64) -> f64 {
 }
 
 /// The standard library's function: here accuracy comes first.
-#[expect(clippy::extra_unused_type_parameters, reason = "the macro calls that of `f32` with it")]
 #[inline(always)]
 fn ln_1p_unit<I: Isa>(e: f64) -> f64 {
     f64::ln_1p(e)

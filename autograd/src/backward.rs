@@ -200,7 +200,7 @@ impl Walk<'_> {
 /// Adds a gradient to what has arrived at an output: in place, if nobody else holds that.
 fn arrive(pending: &mut BTreeMap<u64, Pending>, to: &Parent, gradient: AnyTensor) {
     let entry = pending.entry(to.node.id).or_insert_with(|| {
-        let outputs = to.node.step.as_ref().map_or(1, |step| step.outputs.len());
+        let outputs = to.node.step.as_ref().map_or(1, |step| step.outputs);
         Pending { node: to.node.clone(), gradients: SmallVec::from_elem(None, outputs) }
     });
     let slot = &mut entry.gradients[to.output as usize];

@@ -22,8 +22,9 @@ pub(crate) struct Node {
 /// An operation that was applied to tracked tensors.
 pub(crate) struct Step {
     pub op: Op,
-    pub inputs: SmallVec<[Input; 3]>,
-    pub outputs: SmallVec<[Meta; 1]>,
+    pub inputs: SmallVec<[Input; 2]>,
+    /// How many outputs there are.
+    pub outputs: usize,
     /// Taken by backward, so that memory is free as soon as it was used.
     saved: Mutex<Option<Saved>>,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Parent {
 /// The values that the operation's spec says backward needs.
 #[derive(Clone, Default)]
 pub(crate) struct Saved {
-    pub inputs: SmallVec<[Option<AnyTensor>; 3]>,
+    pub inputs: SmallVec<[Option<AnyTensor>; 2]>,
     /// Not tracked: an output that held its own node would never be freed.
     pub outputs: SmallVec<[Option<AnyTensor>; 1]>,
 }
@@ -77,8 +78,8 @@ impl Track for Node {
             let rule = format!("has no gradient ({reason}); `detach` its inputs");
             return Err(Error::Autograd { op: op.spec().name(), rule });
         }
-        let mut wanted = 0u32;
-        let mut nodes: SmallVec<[Input; 3]> = SmallVec::new();
+        let mut wanted = 0;
+        let mut nodes = SmallVec::new();
         for (i, input) in inputs.iter().enumerate() {
             let parent = input.tracked().and_then(parent);
             wanted |= (parent.is_some() as u32) << i.min(31);
@@ -86,24 +87,15 @@ impl Track for Node {
         }
         let keeps = op.spec().keeps(wanted);
         let kept = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
-        let saved = Saved {
-            inputs: inputs
-                .iter()
-                .enumerate()
-                .map(|(i, input)| kept(keeps.inputs, i).then(|| (*input).clone()))
-                .collect(),
-            outputs: outputs
-                .iter()
-                .enumerate()
-                .map(|(i, output)| kept(keeps.outputs, i).then(|| output.with_tracked(None)))
-                .collect(),
-        };
-        let step = Step {
-            op: op.clone(),
-            inputs: nodes,
-            outputs: outputs.iter().map(AnyTensor::meta).collect(),
-            saved: Mutex::new(Some(saved)),
-        };
+        let mut saved = Saved::default();
+        for (i, &input) in inputs.iter().enumerate() {
+            saved.inputs.push(kept(keeps.inputs, i).then(|| input.clone()));
+        }
+        for (i, output) in outputs.iter().enumerate() {
+            saved.outputs.push(kept(keeps.outputs, i).then(|| output.with_tracked(None)));
+        }
+        let saved = Mutex::new(Some(saved));
+        let step = Step { op: op.clone(), inputs: nodes, outputs: outputs.len(), saved };
         let node = Arc::new(Node { id: next_id(), step: Some(step) });
         for (i, output) in outputs.iter_mut().enumerate() {
             if output.dtype().is_float() {

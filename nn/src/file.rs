@@ -17,10 +17,10 @@ pub fn atomic_write(
         path: path.display().to_string(),
         what: format!("{what}: {error}"),
     };
-    let temporary = temporary_beside(path)
-        .ok_or_else(|| error("can not be written", io::Error::other("it is not a file name")))?;
+    let (file, temporary) =
+        create_beside(path).map_err(|cause| error("can not be written", cause))?;
     let result = (|| {
-        let mut file = io::BufWriter::new(File::create_new(&temporary)?);
+        let mut file = io::BufWriter::new(file);
         write(&mut file)?;
         file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
         fs::rename(&temporary, path)
@@ -38,10 +38,19 @@ pub fn atomic_write(
     Ok(())
 }
 
-fn temporary_beside(path: &Path) -> Option<PathBuf> {
+/// A new file beside `path`. A name that is taken is not ours: another process may be writing it,
+/// or have left it when it was killed.
+fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut name = path.file_name()?.to_os_string();
-    name.push(format!(".{}-{count}.tmp", std::process::id()));
-    Some(path.with_file_name(name))
+    let name = path.file_name().ok_or_else(|| io::Error::other("it is not a file name"))?;
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut name = name.to_os_string();
+        name.push(format!(".{}-{count}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        match File::create_new(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            result => return Ok((result?, temporary)),
+        }
+    }
 }

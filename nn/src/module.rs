@@ -37,18 +37,18 @@ impl<'a> Path<'a> {
 }
 
 impl Path<'_> {
-    /// Whether this is the path `text`, compared without writing it out.
+    /// Whether `text` is how this path is displayed; nothing is allocated for it.
     pub fn is(&self, text: &str) -> bool {
-        let Some(parent) = self.parent else { return text.is_empty() };
-        let (rest, last) = match text.rsplit_once('.') {
-            Some((rest, last)) => (rest, last),
-            None => ("", text),
-        };
-        let same = match self.name {
-            Name::Field(name) => name == last,
-            Name::Index(index) => last.parse() == Ok(index),
-        };
-        same && parent.is(rest)
+        /// What is left to be written.
+        struct Rest<'a>(&'a str);
+        impl fmt::Write for Rest<'_> {
+            fn write_str(&mut self, written: &str) -> fmt::Result {
+                self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
+                Ok(())
+            }
+        }
+        let mut rest = Rest(text);
+        fmt::Write::write_fmt(&mut rest, format_args!("{self}")).is_ok() && rest.0.is_empty()
     }
 }
 
@@ -102,6 +102,42 @@ pub trait VisitorMut {
 }
 
 /// A model or a part of one. Derive it: `#[derive(Module)]`.
+///
+/// A field that is no module is an error, unless it is marked:
+///
+/// ```
+/// # extern crate kiln_nn as kiln;
+/// use kiln_nn::{Linear, Module};
+/// use std::time::Instant;
+/// #[derive(Module)]
+/// struct Model {
+///     fc: Linear,
+///     #[module(skip)]
+///     started: Instant,
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # extern crate kiln_nn as kiln;
+/// use kiln_nn::{Linear, Module};
+/// use std::time::Instant;
+/// #[derive(Module)]
+/// struct Model {
+///     fc: Linear,
+///     started: Instant,
+/// }
+/// ```
+///
+/// A plain tensor is neither trained nor saved, so it is no module either: say which by
+/// [`Param`](crate::Param) or [`Buffer`](crate::Buffer).
+///
+/// ```compile_fail,E0277
+/// # extern crate kiln_nn as kiln;
+/// #[derive(kiln_nn::Module)]
+/// struct Scale {
+///     factor: kiln_tensor::Tensor<1>,
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a module",
     label = "this is neither a layer, nor made of layers",
@@ -132,6 +168,19 @@ pub trait Module {
         struct Collect(Vec<(String, AnyTensor)>);
         impl Visitor for Collect {
             fn param(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
+                self.0.push((path.to_string(), tensor.clone()));
+            }
+        }
+        let mut collect = Collect(Vec::new());
+        self.visit(&Path::ROOT, &mut collect);
+        collect.0
+    }
+
+    /// Every buffer with its path, in the order of declaration.
+    fn named_buffers(&self) -> Vec<(String, AnyTensor)> {
+        struct Collect(Vec<(String, AnyTensor)>);
+        impl Visitor for Collect {
+            fn buffer(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
                 self.0.push((path.to_string(), tensor.clone()));
             }
         }
@@ -192,7 +241,7 @@ pub trait Module {
         StateDict::of(|visitor| self.visit(&Path::ROOT, visitor))
     }
 
-    /// Takes values by path; see [`StateDict::load_into`].
+    /// Takes the values whose path and shape fit, in the dtype of the model, and reports the rest.
     fn load_state_dict(&mut self, state: &StateDict) -> LoadReport {
         state.load_into(|visitor| self.visit_mut(&Path::ROOT, visitor))
     }

@@ -1,5 +1,6 @@
 //! The leaves of a module: parameters, buffers and modes.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -35,6 +36,12 @@ impl<const D: usize> Clone for Param<Tensor<D>> {
     }
 }
 
+impl<T: fmt::Display> fmt::Display for Param<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl<T> Deref for Param<T> {
     type Target = T;
     fn deref(&self) -> &T {
@@ -59,7 +66,6 @@ impl<const D: usize> Module for Param<Tensor<D, Float>> {
 
 /// A tensor that is saved with a model but not trained, such as a running mean. A forward pass may
 /// replace it, also one that only borrows the model.
-#[derive(Debug)]
 pub struct Buffer<T>(Mutex<T>);
 
 impl<const D: usize, K: Kind> Buffer<Tensor<D, K>> {
@@ -86,6 +92,18 @@ impl<const D: usize, K: Kind> Buffer<Tensor<D, K>> {
 impl<const D: usize, K: Kind> Clone for Buffer<Tensor<D, K>> {
     fn clone(&self) -> Self {
         Self::new(self.get())
+    }
+}
+
+impl<const D: usize, K: Kind> fmt::Debug for Buffer<Tensor<D, K>> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Buffer").field(&self.get()).finish()
+    }
+}
+
+impl<const D: usize, K: Kind> fmt::Display for Buffer<Tensor<D, K>> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
     }
 }
 

@@ -9,7 +9,8 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 use crate::file::atomic_write;
 use crate::module::{Path, Visitor, VisitorMut};
 
-/// Values of parameters and buffers by path, in the order of declaration.
+/// Values of parameters and buffers by path: those of a model in the order of declaration, those of
+/// a file, which keeps no order, sorted by path.
 #[derive(Clone, Debug, Default)]
 pub struct StateDict {
     entries: Vec<(String, TensorData)>,
@@ -53,12 +54,8 @@ impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} loaded", self.loaded.len())?;
         for (what, paths) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
-            const SHOWN: usize = 8;
             if !paths.is_empty() {
-                write!(f, ", {what} {}", paths[..paths.len().min(SHOWN)].join(" "))?;
-            }
-            if paths.len() > SHOWN {
-                write!(f, " and {} more", paths.len() - SHOWN)?;
+                write!(f, ", {what} {}", paths.join(" "))?;
             }
         }
         for (path, model, file) in &self.misshapen {
@@ -236,6 +233,8 @@ impl StateDict {
             let data = TensorData::from_bytes(view.data().to_vec(), shape, dtype);
             entries.push((name.to_string(), data.map_err(|cause| damaged(&cause))?));
         }
+        // They come out of a hash table.
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(Self { entries })
     }
 }

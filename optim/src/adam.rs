@@ -3,6 +3,7 @@
 use kiln_autograd::Gradients;
 use kiln_nn::Module;
 use kiln_tensor::op::AdamUpdate;
+use kiln_tensor::{Error, fail};
 
 use crate::Optimizer;
 use crate::state::State;
@@ -49,8 +50,15 @@ macro_rules! adam {
                 self
             }
 
-            /// Makes the optimizer.
+            /// Makes the optimizer. Panics if a beta is not in `0..1`.
+            #[track_caller]
             pub fn init(&self) -> $name {
+                for beta in [self.update.beta1, self.update.beta2] {
+                    if !(0.0..1.0).contains(&beta) {
+                        let rule = format!("betas must be in 0..1, found {beta}");
+                        fail(Error::Argument { op: "adam", rule });
+                    }
+                }
                 $name { update: self.update, state: State::default() }
             }
         }

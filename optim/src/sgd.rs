@@ -3,6 +3,7 @@
 use kiln_autograd::Gradients;
 use kiln_nn::Module;
 use kiln_tensor::op::SgdUpdate;
+use kiln_tensor::{Error, fail};
 
 use crate::Optimizer;
 use crate::state::State;
@@ -45,14 +46,23 @@ impl SgdConfig {
         self
     }
 
-    /// Nesterov's look-ahead.
+    /// Nesterov's look-ahead, which needs momentum without dampening.
     pub fn with_nesterov(mut self, nesterov: bool) -> Self {
         self.update.nesterov = nesterov;
         self
     }
 
-    /// Makes the optimizer.
+    /// Makes the optimizer. Panics if Nesterov's look-ahead is asked for without momentum or with
+    /// dampening.
+    #[track_caller]
     pub fn init(&self) -> Sgd {
+        let SgdUpdate { momentum, dampening, nesterov, .. } = self.update;
+        if nesterov && (momentum == 0.0 || dampening != 0.0) {
+            let rule = format!(
+                "nesterov needs momentum without dampening, found {momentum} and {dampening}"
+            );
+            fail(Error::Argument { op: "sgd", rule });
+        }
         Sgd { update: self.update, state: State::default() }
     }
 }

@@ -40,6 +40,20 @@ impl AnyTensor {
         Ok(Self::new(buffer, Layout::contiguous(meta.shape), meta.dtype))
     }
 
+    /// As [`AnyTensor::uninitialized`], with the shape, layout and device of a dense tensor.
+    #[inline]
+    pub(crate) fn uninitialized_like(dense: &Self, dtype: DType) -> Result<Self> {
+        let bytes = dense.num_elements() * dtype.size();
+        let buffer = Arc::new(Buffer::new(bytes, dense.device())?);
+        Ok(Self::new(buffer, *dense.layout(), dtype))
+    }
+
+    /// Whether the elements lie in row-major order without gaps from the start of the buffer.
+    #[inline]
+    pub(crate) fn is_dense(&self) -> bool {
+        self.0.layout.offset() == 0 && self.0.layout.is_contiguous()
+    }
+
     #[inline]
     fn new(buffer: Arc<Buffer>, layout: Layout, dtype: DType) -> Self {
         Self(Arc::new(Inner { buffer, layout, dtype, tracked: None }))

@@ -44,7 +44,7 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
         return Ok(outputs);
     }
     let metas = infer(op, inputs, first.device())?;
-    let mut outputs = allocate(&metas, first.device())?;
+    let mut outputs = allocate_like(&metas, first)?;
     run(op, inputs, &outputs)?;
     record(op, inputs, &mut outputs)?;
     Ok(outputs)
@@ -126,6 +126,18 @@ fn allocate(metas: &[Meta], device: Device) -> Result<Outputs> {
     match metas {
         [meta] => Ok(SmallVec::from_buf([AnyTensor::uninitialized(*meta, device)?])),
         metas => metas.iter().map(|meta| AnyTensor::uninitialized(*meta, device)).collect(),
+    }
+}
+
+/// As [`allocate`] on the device of `first`, whose layout is taken over where it fits: that is
+/// quicker than to compute one.
+#[inline]
+fn allocate_like(metas: &[Meta], first: &AnyTensor) -> Result<Outputs> {
+    match metas {
+        [meta] if first.is_dense() && meta.shape == *first.shape_ref() => {
+            Ok(SmallVec::from_buf([AnyTensor::uninitialized_like(first, meta.dtype)?]))
+        }
+        metas => allocate(metas, first.device()),
     }
 }
 

@@ -198,8 +198,8 @@ pub(crate) fn gradients(
             results.into_iter().map(Some).collect()
         }
         Op::CrossEntropy(_) => {
-            let (logits, targets, lse) = (cx.input(0), cx.input(1), cx.output(1));
-            smallvec![Some(logits.apply(CrossEntropyBackward, &[&targets, &lse, &dy])), None]
+            let (logits, targets, log_sum) = (cx.input(0), cx.input(1), cx.output(1));
+            smallvec![Some(logits.apply(CrossEntropyBackward, &[&targets, &log_sum, &dy])), None]
         }
         // The same elements are dropped again.
         Op::Dropout(op) => one(dy.apply(op.clone(), &[])),

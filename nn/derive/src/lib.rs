@@ -1,9 +1,11 @@
 //! `#[derive(Module)]`: a struct or enum is a module if its fields are.
 
 use proc_macro::TokenStream;
-use proc_macro2::TokenStream as Tokens;
-use quote::{format_ident, quote};
-use syn::{Data, DeriveInput, Error, Fields, Index, parse_macro_input, parse_quote};
+use proc_macro2::{Ident, Span, TokenStream as Tokens};
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Data, DeriveInput, Error, Fields, Index, Member, parse_macro_input, parse_quote};
 
 /// Implements `Module`: every field is visited in the order of declaration, under its name (or its
 /// index, in a tuple struct), which gives parameters the paths that PyTorch would give them.
@@ -17,22 +19,25 @@ pub fn derive_module(input: TokenStream) -> TokenStream {
 }
 
 fn expand(mut input: DeriveInput) -> syn::Result<Tokens> {
-    let module: Tokens = quote!(::kiln::nn);
+    // The call carries the place of the field, so that the error for a field that is no module
+    // points at it.
+    let call = |method: &str, field: &Visited, place: Tokens| {
+        let (method, name) = (Ident::new(method, field.span), &field.name);
+        quote_spanned!(field.span=>
+            ::kiln::nn::Module::#method(#place, &path.child(#name), visitor);
+        )
+    };
     let (visit, visit_mut) = match &input.data {
         Data::Struct(data) => {
             let fields = visited(&data.fields)?;
             let each = |method: &str| {
-                let method = format_ident!("{method}");
-                let borrow = if method == "visit" { quote!(&) } else { quote!(&mut) };
-                let calls = fields.iter().map(|(index, name)| {
-                    let member = match &data.fields.iter().nth(*index).expect("a field").ident {
-                        Some(ident) => quote!(#ident),
-                        None => {
-                            let index = Index::from(*index);
-                            quote!(#index)
-                        }
+                let calls = fields.iter().map(|field| {
+                    let member = &field.member;
+                    let place = match method {
+                        "visit" => quote_spanned!(field.span=> &self.#member),
+                        _ => quote_spanned!(field.span=> &mut self.#member),
                     };
-                    quote!(#module::Module::#method(#borrow self.#member, &path.child(#name), visitor);)
+                    call(method, field, place)
                 });
                 quote!(#(#calls)*)
             };
@@ -40,24 +45,17 @@ fn expand(mut input: DeriveInput) -> syn::Result<Tokens> {
         }
         Data::Enum(data) => {
             let each = |method: &str| -> syn::Result<Tokens> {
-                let method = format_ident!("{method}");
                 let arms = data.variants.iter().map(|variant| {
-                    let fields = visited(&variant.fields)?;
-                    let name = &variant.ident;
-                    let bindings = fields.iter().map(|(index, _)| {
-                        let binding = format_ident!("field_{index}");
-                        match &variant.fields.iter().nth(*index).expect("a field").ident {
-                            Some(ident) => quote!(#ident: #binding),
-                            None => {
-                                let index = Index::from(*index);
-                                quote!(#index: #binding)
-                            }
-                        }
+                    let (name, fields) = (&variant.ident, visited(&variant.fields)?);
+                    let named = fields
+                        .iter()
+                        .enumerate()
+                        .map(|(i, field)| (field, format_ident!("field_{i}", span = field.span)));
+                    let bindings = named.clone().map(|(field, binding)| {
+                        let member = &field.member;
+                        quote!(#member: #binding)
                     });
-                    let calls = fields.iter().map(|(index, field)| {
-                        let binding = format_ident!("field_{index}");
-                        quote!(#module::Module::#method(#binding, &path.child(#field), visitor);)
-                    });
+                    let calls = named.map(|(field, binding)| call(method, field, quote!(#binding)));
                     Ok(quote!(Self::#name { #(#bindings,)* .. } => { #(#calls)* }))
                 });
                 let arms = arms.collect::<syn::Result<Vec<_>>>()?;
@@ -69,6 +67,7 @@ fn expand(mut input: DeriveInput) -> syn::Result<Tokens> {
             return Err(Error::new(data.union_token.span, "a union can not be a module"));
         }
     };
+    let module = quote!(::kiln::nn);
     for parameter in input.generics.type_params_mut() {
         parameter.bounds.push(parse_quote!(#module::Module));
     }
@@ -87,25 +86,47 @@ fn expand(mut input: DeriveInput) -> syn::Result<Tokens> {
     })
 }
 
-/// The index and the name of each field that is not skipped.
-fn visited(fields: &Fields) -> syn::Result<Vec<(usize, String)>> {
+/// A field that is not skipped.
+struct Visited {
+    member: Member,
+    /// Its part of the path.
+    name: String,
+    span: Span,
+}
+
+fn visited(fields: &Fields) -> syn::Result<Vec<Visited>> {
     let mut visited = Vec::new();
     for (index, field) in fields.iter().enumerate() {
         let mut skip = false;
         for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("module"))
         {
             attribute.parse_nested_meta(|meta| {
-                skip |= meta.path.is_ident("skip");
-                if skip { Ok(()) } else { Err(meta.error("expected `skip`")) }
+                if !meta.path.is_ident("skip") {
+                    return Err(meta.error("expected `skip`"));
+                }
+                skip = true;
+                Ok(())
             })?;
         }
-        if !skip {
-            let name = field.ident.as_ref().map_or(index.to_string(), |ident| {
-                // A raw identifier like `r#type` is the path `type`.
-                ident.to_string().trim_start_matches("r#").to_string()
-            });
-            visited.push((index, name));
+        if skip {
+            continue;
         }
+        // Names inside of the call are still looked up as those of this macro.
+        let span = |place: Span| place.resolved_at(Span::call_site());
+        visited.push(match &field.ident {
+            Some(ident) => {
+                let span = span(ident.span());
+                let mut member = ident.clone();
+                member.set_span(span);
+                // A raw identifier like `r#type` is the path `type`.
+                Visited { member: member.into(), name: ident.unraw().to_string(), span }
+            }
+            None => {
+                let span = span(field.ty.span());
+                let member = Index { index: index as u32, span }.into();
+                Visited { member, name: index.to_string(), span }
+            }
+        });
     }
     Ok(visited)
 }

@@ -106,16 +106,16 @@ layer!(BatchNorm2d);
 
 /// What a [`LayerNorm`] is made of.
 #[derive(Clone, Debug)]
-pub struct LayerNormConfig {
-    shape: Shape,
+pub struct LayerNormConfig<const D: usize = 1> {
+    shape: [usize; D],
     epsilon: f64,
     affine: bool,
 }
 
-impl LayerNormConfig {
+impl<const D: usize> LayerNormConfig<D> {
     /// Over the last axes of this shape: `[d]` for the last one.
-    pub fn new(shape: impl Into<Shape>) -> Self {
-        Self { shape: shape.into(), epsilon: 1e-5, affine: true }
+    pub fn new(shape: [usize; D]) -> Self {
+        Self { shape, epsilon: 1e-5, affine: true }
     }
 
     /// Added to the variance; 1e-5 if not set.
@@ -131,39 +131,47 @@ impl LayerNormConfig {
     }
 
     /// Makes the layer.
-    pub fn init(&self, device: &Device) -> LayerNorm {
-        let n = self.shape.num_elements();
+    pub fn init(&self, device: &Device) -> LayerNorm<D> {
         LayerNorm {
-            weight: self.affine.then(|| Tensor::ones([n], device).into()),
-            bias: self.affine.then(|| Tensor::zeros([n], device).into()),
-            shape: self.shape,
+            weight: self.affine.then(|| Tensor::ones(self.shape, device).into()),
+            bias: self.affine.then(|| Tensor::zeros(self.shape, device).into()),
+            shape: self.shape.into(),
             epsilon: self.epsilon,
         }
     }
 }
 
-/// `torch.nn.LayerNorm` over the last axis (Ba et al. 2016).
+/// `torch.nn.LayerNorm` over the last axis, or the last `D` axes (Ba et al. 2016).
+///
+/// ```
+/// use kiln_nn::LayerNormConfig;
+/// use kiln_tensor::{Device, Tensor};
+/// let layer = LayerNormConfig::new([2]).init(&Device::cpu());
+/// let y = layer.forward(&Tensor::<2>::from([[1.0, 3.0], [40.0, 20.0]]));
+/// assert_eq!(y.round().into_data().to_vec::<f32>()?, [-1.0, 1.0, 1.0, -1.0]);
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
 #[derive(Clone, Debug, Module)]
-pub struct LayerNorm {
-    /// `[d]`
-    pub weight: Option<Param<Tensor<1>>>,
-    /// `[d]`
-    pub bias: Option<Param<Tensor<1>>>,
+pub struct LayerNorm<const D: usize = 1> {
+    /// The shape of the axes.
+    pub weight: Option<Param<Tensor<D>>>,
+    /// The shape of the axes.
+    pub bias: Option<Param<Tensor<D>>>,
     #[module(skip)]
     shape: Shape,
     /// Added to the variance.
     pub epsilon: f64,
 }
 
-impl LayerNorm {
+impl<const D: usize> LayerNorm<D> {
     /// Any shape that ends with that of the layer, to the same shape.
     #[track_caller]
-    pub fn forward<const D: usize>(&self, x: &Tensor<D>) -> Tensor<D> {
+    pub fn forward<const D2: usize>(&self, x: &Tensor<D2>) -> Tensor<D2> {
         Tensor::from_any(self.forward_any(x.as_any()))
     }
 }
 
-impl Layer for LayerNorm {
+impl<const D: usize> Layer for LayerNorm<D> {
     #[track_caller]
     fn forward_any(&self, x: &AnyTensor) -> AnyTensor {
         let affine = self.weight.as_ref().zip(self.bias.as_ref());

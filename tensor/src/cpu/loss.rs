@@ -9,16 +9,16 @@ use crate::{AnyTensor, Result};
 /// An exponential is worth about this many plain elements when work is split.
 const EXP_COST: usize = 4;
 
-/// `log(sum(exp(x)))` of a row.
+/// The maximum of a row, and `log(sum(exp(x - max)))`.
 struct LogSumExp<'a, T>(&'a [T]);
 
 impl<T: Float> Kernel for LogSumExp<'_, T> {
-    type Output = T;
+    type Output = (T, T);
     #[inline(always)]
-    fn run<I: Isa>(self) -> T {
+    fn run<I: Isa>(self) -> (T, T) {
         let x = self.0;
         let max = max(x);
-        max + sum(x.len(), |i| (x[i] - max).exp::<I>()).ln::<I>()
+        (max, sum(x.len(), |i| (x[i] - max).exp::<I>()).ln::<I>())
     }
 }
 
@@ -31,16 +31,16 @@ pub(super) fn cross_entropy(
     float_type!(logits.dtype(), T => {
         let x = Dense::<T>::new(logits);
         // SAFETY: each output is new and used once.
-        let [mut losses, mut lse] = [0, 1].map(|i| unsafe { Sink::<T>::new(&outputs[i]) });
-        let [losses, lses] = [&mut losses, &mut lse].map(|sink| Shared::new(sink));
+        let [mut losses, mut log_sums] = [0, 1].map(|i| unsafe { Sink::<T>::new(&outputs[i]) });
+        let [losses, log_sums] = [&mut losses, &mut log_sums].map(|sink| Shared::new(sink));
         rows(targets.len(), classes * EXP_COST, |range| {
             for row in range {
                 let x = &x[row * classes..(row + 1) * classes];
-                let lse = dispatch(LogSumExp(x));
+                let (max, log_sum) = dispatch(LogSumExp(x));
                 // SAFETY: each row writes its own entries.
                 unsafe {
-                    losses.set(row, lse - x[targets[row]]);
-                    lses.set(row, lse);
+                    losses.set(row, log_sum - (x[targets[row]] - max));
+                    log_sums.set(row, log_sum);
                 }
             }
         });
@@ -51,7 +51,7 @@ pub(super) fn cross_entropy(
 /// `dx = softmax(x) dy`.
 struct RowBackward<'a, T> {
     x: &'a [T],
-    lse: T,
+    log_sum: T,
     dy: T,
     dx: &'a mut [T],
 }
@@ -60,8 +60,10 @@ impl<T: Float> Kernel for RowBackward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
+        let max = max(self.x);
         for (dx, &x) in self.dx.iter_mut().zip(self.x) {
-            *dx = (x - self.lse).exp::<I>() * self.dy;
+            // The maximum first: the difference is exact where it matters.
+            *dx = ((x - max) - self.log_sum).exp::<I>() * self.dy;
         }
     }
 }
@@ -70,7 +72,7 @@ pub(super) fn cross_entropy_backward(inputs: &[&AnyTensor], dx: &AnyTensor) -> R
     let [_, classes] = inputs[0].shape().dims();
     let targets = indices("cross_entropy_backward", inputs[1], classes)?;
     float_type!(inputs[0].dtype(), T => {
-        let [x, lse, dy] = [0, 2, 3].map(|i| Dense::<T>::new(inputs[i]));
+        let [x, log_sum, dy] = [0, 2, 3].map(|i| Dense::<T>::new(inputs[i]));
         // SAFETY: `dx` is the only output, and new.
         let mut dx = unsafe { Sink::<T>::new(dx) };
         let out = Shared::new(&mut dx);
@@ -79,7 +81,7 @@ pub(super) fn cross_entropy_backward(inputs: &[&AnyTensor], dx: &AnyTensor) -> R
                 let part = row * classes..(row + 1) * classes;
                 // SAFETY: rows do not overlap.
                 let dx = unsafe { out.part(part.clone()) };
-                dispatch(RowBackward { x: &x[part], lse: lse[row], dy: dy[row], dx: &mut *dx });
+                dispatch(RowBackward { x: &x[part], log_sum: log_sum[row], dy: dy[row], dx: &mut *dx });
                 dx[targets[row]] -= dy[row];
             }
         });

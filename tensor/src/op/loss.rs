@@ -9,8 +9,9 @@ use crate::{AnyTensor, Result};
 /// `torch.nn.functional.cross_entropy` with `reduction="none"`.
 ///
 /// Inputs: `logits` `[n, classes]`, `targets` `[n]` in `0..classes`. Results: the losses `[n]` in
-/// the dtype of the logits, and `log(sum(exp(logits)))` `[n]`, which backward needs. A target out
-/// of range is an error when the operation runs.
+/// the dtype of the logits, and `log(sum(exp(logits - max(logits))))` `[n]`, which backward needs:
+/// without the maximum it keeps its precision for logits of any size. A target out of range is an
+/// error when the operation runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropy;
 
@@ -50,11 +51,11 @@ impl Operation for CrossEntropy {
         let rows = logits.shape()[0];
         let statistics = check::statistics_dtype(logits.dtype());
         let x = logits.cast(statistics);
-        let max = x.detach().max_axis(1);
-        let lse = x.sub(&max).exp().sum_axis(1).log().add(&max);
+        let x = x.sub(&x.max_axis(1));
+        let log_sum = x.exp().sum_axis(1).log();
         let picked = x.gather(1, &targets.reshape([rows, 1]));
-        let losses = lse.sub(&picked).reshape([rows]).cast(logits.dtype());
-        Some(smallvec![losses, lse.reshape([rows])])
+        let losses = log_sum.sub(&picked).reshape([rows]).cast(logits.dtype());
+        Some(smallvec![losses, log_sum.reshape([rows])])
     }
 
     #[cfg(any(test, feature = "samples"))]
@@ -69,7 +70,7 @@ impl Operation for CrossEntropy {
 
 /// The gradient of [`CrossEntropy`] by the logits: `(softmax(logits) - onehot(target)) dy`.
 ///
-/// Inputs: `logits` `[n, classes]`, `targets` `[n]`, `lse` `[n]`, `dy` `[n]`. Result:
+/// Inputs: `logits` `[n, classes]`, `targets` `[n]`, `log_sum` `[n]`, `dy` `[n]`. Result:
 /// `[n, classes]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CrossEntropyBackward;
@@ -80,9 +81,9 @@ impl Operation for CrossEntropyBackward {
     }
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
-        let [logits, targets, lse, dy] = check::arity(self.name(), inputs)?;
+        let [logits, targets, log_sum, dy] = check::arity(self.name(), inputs)?;
         check_rows(self.name(), inputs, logits, targets)?;
-        if lse.shape != targets.shape || dy.shape != targets.shape || dy.dtype != logits.dtype {
+        if log_sum.shape != targets.shape || dy.shape != targets.shape || dy.dtype != logits.dtype {
             let rule = "statistics and gradient must have one entry per row";
             return Err(check::shape_error(self.name(), inputs, rule));
         }
@@ -98,11 +99,12 @@ impl Operation for CrossEntropyBackward {
     }
 
     fn decompose(&self, inputs: &[&AnyTensor]) -> Option<SmallVec<[AnyTensor; 1]>> {
-        let [logits, targets, lse, dy] = inputs else { unreachable!() };
+        let [logits, targets, log_sum, dy] = inputs else { unreachable!() };
         let [rows, classes] = logits.shape().dims();
-        let dy = dy.reshape([rows, 1]).cast(lse.dtype());
-        let x = logits.cast(lse.dtype());
-        let spread = x.sub(&lse.reshape([rows, 1])).exp().mul(&dy);
+        let dy = dy.reshape([rows, 1]).cast(log_sum.dtype());
+        let x = logits.cast(log_sum.dtype());
+        let x = x.sub(&x.max_axis(1));
+        let spread = x.sub(&log_sum.reshape([rows, 1])).exp().mul(&dy);
         let hit = dy.gather_backward(1, [rows, classes].into(), &targets.reshape([rows, 1]));
         Some(smallvec![spread.sub(&hit).cast(logits.dtype())])
     }

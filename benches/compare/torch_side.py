@@ -1,0 +1,172 @@
+"""The PyTorch side of the comparison: `main.rs` starts it, `run` says how to run both.
+
+Reads the name of a workload from stdin, times a turn of it, writes the microseconds of one call
+to stdout, and so on until stdin ends. The argument is the number of threads. By hand:
+
+    echo matmul_f32_256 | python3 benches/compare/torch_side.py 2
+
+PyTorch runs with the settings that suit it: inference mode for what needs no gradients,
+channels-last images where they are faster, fused Adam, and a timing loop without a Python call
+of its own (`timeit`).
+"""
+
+import sys
+from statistics import median
+from timeit import Timer
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+MILLION = 1_000_000
+BATCHES, BATCH_SECONDS = 5, 0.02  # as in main.rs
+
+
+class Workload:
+    """A statement that is timed, with the names it uses."""
+
+    def __init__(self, statement, names, grad=False):
+        self.timer = Timer(statement, globals=names | {"torch": torch, "F": F})
+        self.grad = grad
+
+    def seconds(self, calls):
+        with torch.inference_mode(not self.grad):
+            return self.timer.timeit(calls)
+
+    def turn(self):
+        """Microseconds of one call: the median over a few batches, after one that warms up."""
+        calls = 1
+        while (taken := self.seconds(calls)) <= BATCH_SECONDS / 4:
+            calls *= 2
+        calls = max(1, int(calls * BATCH_SECONDS / taken))
+        return median(self.seconds(calls) / calls for _ in range(BATCHES)) * 1e6
+
+
+def fastest(workloads):
+    """The workload that takes the least time: PyTorch has several ways to run some."""
+    return min(workloads, key=lambda workload: min(workload.turn() for _ in range(3)))
+
+
+def unary(statement, *shape, **names):
+    return lambda: Workload(statement, {"x": torch.randn(shape)} | names)
+
+
+def binary(statement, *shape):
+    return lambda: Workload(statement, {"a": torch.randn(shape), "b": torch.randn(shape)})
+
+
+def layernorm():
+    names = {"x": torch.randn(1000, 1000), "layer": nn.LayerNorm(1000)}
+    return Workload("layer(x)", names)
+
+
+def linear_gelu():
+    names = {"x": torch.randn(128, 1024), "layer": nn.Linear(1024, 4096)}
+    return Workload("F.gelu(layer(x))", names)
+
+
+def conv(*shape, channels):
+    """A 3x3 convolution with padding 1 and a bias."""
+
+    def make(memory_format):
+        x = torch.randn(shape).to(memory_format=memory_format)
+        weight = torch.randn(channels, shape[1], 3, 3).to(memory_format=memory_format)
+        names = {"x": x, "w": weight, "b": torch.randn(channels)}
+        return Workload("F.conv2d(x, w, b, padding=1)", names)
+
+    return lambda: fastest(map(make, (torch.contiguous_format, torch.channels_last)))
+
+
+def mlp(*sizes):
+    layers = []
+    for inputs, outputs in zip(sizes, sizes[1:]):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def cnn():
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * 12 * 12, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+
+
+def mlp_forward():
+    return Workload("model(x)", {"x": torch.randn(1, 64), "model": mlp(64, 64, 10)})
+
+
+def train(model, x):
+    """One training step: gradients set to None, forward, cross-entropy, backward, Adam."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    names = {"model": model, "x": x, "y": torch.randint(10, (x.shape[0],)), "optimizer": optimizer}
+    step = """
+optimizer.zero_grad(set_to_none=True)
+F.cross_entropy(model(x), y).backward()
+optimizer.step()
+"""
+    return Workload(step, names, grad=True)
+
+
+def train_mlp(batch, *sizes):
+    return lambda: train(mlp(*sizes), torch.randn(batch, sizes[0]))
+
+
+def train_cnn():
+    def make(memory_format):
+        model, x = cnn(), torch.randn(64, 1, 28, 28)
+        return train(model.to(memory_format=memory_format), x.to(memory_format=memory_format))
+
+    return fastest(map(make, (torch.contiguous_format, torch.channels_last)))
+
+
+WORKLOADS = {
+    "add_4elem": binary("a + b", 4),
+    "reshape_1M": unary("x.reshape(1000, 1000)", MILLION),
+    "matmul_f32_64": binary("a @ b", 64, 64),
+    "matmul_f32_256": binary("a @ b", 256, 256),
+    "matmul_f32_1024": binary("a @ b", 1024, 1024),
+    "add_1M": binary("a + b", MILLION),
+    "mul_scalar_1M": unary("x * 2.0", MILLION),
+    "relu_1M": unary("torch.relu(x)", MILLION),
+    "exp_1M": unary("torch.exp(x)", MILLION),
+    "tanh_1M": unary("torch.tanh(x)", MILLION),
+    "sigmoid_1M": unary("torch.sigmoid(x)", MILLION),
+    "gelu_1M": unary("F.gelu(x)", MILLION),
+    "sum_1M": unary("x.sum()", MILLION),
+    "sum_axis0_1M": unary("x.sum(0, keepdim=True)", 1000, 1000),
+    "sum_axis1_1M": unary("x.sum(1, keepdim=True)", 1000, 1000),
+    "softmax_1000x1000": unary("torch.softmax(x, 1)", 1000, 1000),
+    "layernorm_1000x1000": layernorm,
+    "transpose_copy_1M": unary("x.t().contiguous()", 1000, 1000),
+    "linear_gelu_128x1024x4096": linear_gelu,
+    "conv3x3_32x3x32x32_64": conv(32, 3, 32, 32, channels=64),
+    "conv3x3_32x64x32x32_64": conv(32, 64, 32, 32, channels=64),
+    "conv3x3_1x64x56x56_64": conv(1, 64, 56, 56, channels=64),
+    "mlp_tiny_forward_b1": mlp_forward,
+    "train_mlp_tiny_b32": train_mlp(32, 64, 32, 10),
+    "train_mlp_mnist_b128": train_mlp(128, 784, 512, 512, 10),
+    "train_cnn_mnist_b64": train_cnn,
+}
+
+
+def main():
+    torch.set_num_threads(int(sys.argv[1]))
+    torch.manual_seed(1)
+    current = workload = None
+    for line in sys.stdin:
+        if line.strip() != current:
+            current = line.strip()
+            workload = None  # frees the last one first
+            workload = WORKLOADS[current]()
+        print(workload.turn(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

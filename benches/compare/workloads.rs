@@ -1,0 +1,117 @@
+//! The Kiln side of every workload; `torch_side.py` has the same under the same names.
+
+use std::hint::black_box;
+
+use kiln::prelude::*;
+use kiln::tensor::op::{Activation, Conv2dOptions};
+
+use crate::models::{Cnn, Mlp};
+
+/// Calls the workload that many times.
+pub type Workload = Box<dyn FnMut(u64)>;
+
+/// Name and maker of every workload, in the order of the table.
+pub const WORKLOADS: &[(&str, fn() -> Workload)] = &[
+    ("add_4elem", || binary([4], |a, b| a + b)),
+    ("reshape_1M", || unary([MILLION], |x| x.reshape([1000, 1000]))),
+    ("matmul_f32_64", || binary([64, 64], |a, b| a.matmul(b))),
+    ("matmul_f32_256", || binary([256, 256], |a, b| a.matmul(b))),
+    ("matmul_f32_1024", || binary([1024, 1024], |a, b| a.matmul(b))),
+    ("add_1M", || binary([MILLION], |a, b| a + b)),
+    ("mul_scalar_1M", || unary([MILLION], |x| x * 2.0)),
+    ("relu_1M", || unary([MILLION], |x| activation::relu(x))),
+    ("exp_1M", || unary([MILLION], |x| x.exp())),
+    ("tanh_1M", || unary([MILLION], |x| activation::tanh(x))),
+    ("sigmoid_1M", || unary([MILLION], |x| activation::sigmoid(x))),
+    ("gelu_1M", || unary([MILLION], |x| activation::gelu(x))),
+    ("sum_1M", || unary([MILLION], |x| x.sum())),
+    ("sum_axis0_1M", || unary([1000, 1000], |x| x.sum_dim(0))),
+    ("sum_axis1_1M", || unary([1000, 1000], |x| x.sum_dim(1))),
+    ("softmax_1000x1000", || unary([1000, 1000], |x| activation::softmax(x, 1))),
+    ("layernorm_1000x1000", layernorm),
+    ("transpose_copy_1M", || unary([1000, 1000], |x| x.transpose().contiguous())),
+    ("linear_gelu_128x1024x4096", linear_gelu),
+    ("conv3x3_32x3x32x32_64", || conv([32, 3, 32, 32], 64)),
+    ("conv3x3_32x64x32x32_64", || conv([32, 64, 32, 32], 64)),
+    ("conv3x3_1x64x56x56_64", || conv([1, 64, 56, 56], 64)),
+    ("mlp_tiny_forward_b1", mlp_forward),
+    ("train_mlp_tiny_b32", || train_mlp(&[64, 32, 10], 32)),
+    ("train_mlp_mnist_b128", || train_mlp(&[784, 512, 512, 10], 128)),
+    ("train_cnn_mnist_b64", train_cnn),
+];
+
+const MILLION: usize = 1_000_000;
+
+fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::cpu())
+}
+
+/// A workload without gradients. Results are dropped inside of the time, as PyTorch does it.
+fn forward<R>(mut call: impl FnMut() -> R + 'static) -> Workload {
+    Box::new(move |calls| no_grad(|| (0..calls).for_each(|_| drop(black_box(call())))))
+}
+
+fn unary<R, const D: usize>(
+    shape: [usize; D],
+    call: impl Fn(&Tensor<D>) -> R + 'static,
+) -> Workload {
+    let x = random(shape);
+    forward(move || call(black_box(&x)))
+}
+
+fn binary<R, const D: usize>(
+    shape: [usize; D],
+    call: impl Fn(&Tensor<D>, &Tensor<D>) -> R + 'static,
+) -> Workload {
+    let (a, b) = (random(shape), random(shape));
+    forward(move || call(black_box(&a), black_box(&b)))
+}
+
+fn layernorm() -> Workload {
+    let layer = LayerNormConfig::new([1000]).init(&Device::cpu());
+    unary([1000, 1000], move |x| layer.forward(x))
+}
+
+fn linear_gelu() -> Workload {
+    let layer = LinearConfig::new(1024, 4096).init(&Device::cpu());
+    unary([128, 1024], move |x| layer.forward_activation(x, Activation::Gelu))
+}
+
+/// A 3x3 convolution with padding 1 and a bias.
+fn conv(shape: [usize; 4], channels: usize) -> Workload {
+    let (weight, bias) = (random([channels, shape[1], 3, 3]), random([channels]));
+    let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
+    unary(shape, move |x| module::conv2d(x, &weight, Some(&bias), options))
+}
+
+fn mlp_forward() -> Workload {
+    let model = Mlp::new(&[64, 64, 10], &Device::cpu());
+    unary([1, 64], move |x| model.forward(x))
+}
+
+/// Training steps: gradients start anew in each, so there is nothing to set to zero.
+fn train<M: Module + 'static, const D: usize>(
+    mut model: M,
+    shape: [usize; D],
+    forward: impl Fn(&M, &Tensor<D>) -> Tensor<2> + 'static,
+) -> Workload {
+    let x = random(shape);
+    let classes = Distribution::Uniform(0.0, 10.0);
+    let y = Tensor::<1, Int>::random([shape[0]], classes, &Device::cpu());
+    let mut optim = AdamConfig::new(1e-3).init();
+    Box::new(move |calls| {
+        for _ in 0..calls {
+            let loss = CrossEntropyLoss::new().forward(&forward(&model, black_box(&x)), &y);
+            let grads = loss.backward();
+            optim.step(&mut model, grads);
+        }
+    })
+}
+
+fn train_mlp(sizes: &[usize], batch: usize) -> Workload {
+    train(Mlp::new(sizes, &Device::cpu()), [batch, sizes[0]], Mlp::forward)
+}
+
+fn train_cnn() -> Workload {
+    train(Cnn::new(&Device::cpu()), [64, 1, 28, 28], Cnn::forward)
+}

@@ -281,24 +281,35 @@ fn matmul(op: &MatMul, cx: &mut Context<'_>, dy: AnyTensor) -> Results {
         None => dy,
     };
     let [a_shape, b_shape] = [*cx.shape(0), *cx.shape(1)];
+    // The weight of a linear layer arrives transposed. Its gradient is computed transposed as well,
+    // so that it lies in memory as the weight itself does.
+    let transposed = cx.step.inputs[1].parent.as_ref().is_some_and(|parent| {
+        parent.node.step.as_ref().is_some_and(|step| matches!(step.op, Op::View(View::Permute(_))))
+    });
     let mut results = cx.two(
         || dz.matmul(&cx.input(1).transpose()).sum_to(&a_shape),
         || {
-            let a = cx.input(0);
+            let (mut a, mut dz) = (cx.input(0), dz.clone());
             if b_shape.rank() == 2 && a.rank() > 2 {
                 // One right operand for the whole batch: one product over all rows.
-                let [m, n] = [*a.shape().last().expect("a matrix"), b_shape[1]];
-                let (a, dz) = (
-                    a.reshape([a.num_elements() / m.max(1), m]),
-                    dz.reshape([dz.num_elements() / n.max(1), n]),
-                );
-                return a.transpose().matmul(&dz);
+                (a, dz) = (rows(&a), rows(&dz));
             }
-            a.transpose().matmul(&dz).sum_to(&b_shape)
+            let db = if transposed {
+                dz.transpose().matmul(&a).transpose()
+            } else {
+                a.transpose().matmul(&dz)
+            };
+            db.sum_to(&b_shape)
         },
     );
     if op.bias {
         results.push(cx.wants(2).then(|| dz.sum_to(cx.shape(2))));
     }
     results
+}
+
+/// All leading axes as one: `[.., n]` to `[rows, n]`.
+fn rows(x: &AnyTensor) -> AnyTensor {
+    let n = x.shape().last().copied().unwrap_or(1);
+    x.reshape([x.num_elements() / n.max(1), n])
 }

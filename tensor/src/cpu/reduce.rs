@@ -5,6 +5,8 @@
 //! double precision, so sums of f32 are accurate for any length, and the bits are the same on any
 //! number of threads.
 
+use smallvec::SmallVec;
+
 use super::access::{Compute, pointer};
 use super::parallel::{Shared, chunks, rows};
 use super::pool::Scratch;
@@ -170,8 +172,9 @@ impl<T: Combine> Kernel for Columns<'_, T> {
 /// The layout of the axes in (or not in) a set.
 fn part(layout: &Layout, axes: Axes, reduced: bool) -> Layout {
     let chosen = |axis: &usize| axes.contains(*axis) == reduced;
-    let dims: Vec<usize> = (0..layout.rank()).filter(chosen).map(|i| layout.shape()[i]).collect();
-    let strides: Vec<isize> =
+    let dims: SmallVec<[usize; 8]> =
+        (0..layout.rank()).filter(chosen).map(|i| layout.shape()[i]).collect();
+    let strides: SmallVec<[isize; 8]> =
         (0..layout.rank()).filter(chosen).map(|i| layout.strides()[i]).collect();
     Layout::strided(&dims, &strides, layout.offset())
 }
@@ -294,6 +297,9 @@ fn columns<T: Combine>(
     let inner = kept.shape()[kept.rank() - 1];
     let strips = inner.div_ceil(WIDTH);
     let (groups, outer) = (n.div_ceil(GROUP), kept.shape().num_elements() / inner);
+    if groups == 1 && inner <= WIDTH {
+        return few_rows(kind, x, kept, reduced, y, finish);
+    }
     // Partial rows of every strip: [outer, strips, groups, width].
     let mut partial = Scratch::<T>::new(outer * strips * groups * WIDTH.min(inner));
     let width = WIDTH.min(inner);
@@ -332,6 +338,35 @@ fn columns<T: Combine>(
             out.iter_mut().zip(&wide).for_each(|(out, &wide)| *out = finish(wide));
             // SAFETY: each strip writes its own columns of the new output.
             unsafe { T::write(&out[..columns], y, row * inner + strip * width) };
+        }
+    });
+}
+
+/// [`columns`] of no more rows than a group has: they are combined in the output itself.
+fn few_rows<T: Combine>(
+    kind: ReduceKind,
+    x: &AnyTensor,
+    kept: &Layout,
+    reduced: &Layout,
+    y: &AnyTensor,
+    finish: impl Fn(T::Wide) -> T + Sync,
+) {
+    let (n, stride) = (reduced.shape()[0], reduced.strides()[0]);
+    let inner = kept.shape()[kept.rank() - 1];
+    let (source, target) = (pointer::<T>(x) as usize, pointer::<T>(y) as usize);
+    rows(kept.shape().num_elements() / inner, n * inner, |range| {
+        for row in range {
+            // SAFETY: each task writes a row of its own of the new output, which has the dtype of
+            // the input; the rows that it reads are inside of the tensor.
+            unsafe {
+                let out = (target as *mut T).add(row * inner);
+                let out = std::slice::from_raw_parts_mut(out, inner);
+                let first = (source as *const T).add(kept.position(row * inner));
+                dispatch(Columns { kind, first, rows: n, stride, out: &mut *out });
+                if kind == ReduceKind::Mean {
+                    out.iter_mut().for_each(|x| *x = finish(x.widen()));
+                }
+            }
         }
     });
 }

@@ -4,7 +4,8 @@
 //! scaling. Along another axis the same passes run on a strip of neighbouring columns at once.
 
 use super::access::{Dense, Sink, float_type};
-use super::float::{Float, max, sum};
+use super::float::{Float, max, sum, sum_padded};
+use super::loss::BLOCK;
 use super::parallel::{Shared, rows};
 use super::simd::{Isa, Kernel, dispatch};
 use crate::op::{Softmax, SoftmaxBackward};
@@ -20,33 +21,33 @@ fn around(shape: &Shape, axis: usize) -> [usize; 3] {
     [shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()]
 }
 
-/// One row: `y = softmax(x)`.
-struct Row<'a, T> {
+/// Rows of `n` elements: `y = softmax(x)`. Each step runs over all rows before the next, so that
+/// exponentials fill whole vectors however short the rows are.
+struct Rows<'a, T> {
     log: bool,
+    n: usize,
     x: &'a [T],
     y: &'a mut [T],
 }
 
-impl<T: Float> Kernel for Row<'_, T> {
+impl<T: Float> Kernel for Rows<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Row { log, x, y } = self;
-        let n = y.len();
-        let x = &x[..n];
-        let max = max(x);
-        if log {
-            let total = sum(n, |i| (x[i] - max).exp::<I>()).ln::<I>();
-            for i in 0..n {
-                y[i] = x[i] - max - total;
+        let Rows { log, n, x, y } = self;
+        for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+            let max = max(x);
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - max);
+            if log {
+                let total = sum_padded(y, T::LOWEST, |x| x.exp::<I>()).ln::<I>();
+                y.iter_mut().for_each(|y| *y = *y - total);
             }
-        } else {
-            for i in 0..n {
-                y[i] = (x[i] - max).exp::<I>();
-            }
-            let scale = T::ONE / sum(n, |i| y[i]);
-            for y in y {
-                *y = *y * scale;
+        }
+        if !log {
+            y.iter_mut().for_each(|x| *x = x.exp::<I>());
+            for y in y.chunks_exact_mut(n) {
+                let scale = T::ONE / sum(n, |i| y[i]);
+                y.iter_mut().for_each(|y| *y = *y * scale);
             }
         }
     }
@@ -112,12 +113,13 @@ pub(super) fn softmax(op: &Softmax, x: &AnyTensor, y: &AnyTensor) {
         let mut y = unsafe { Sink::<T>::new(y) };
         let out = Shared::new(&mut y);
         if inner == 1 {
-            rows(outer, n * EXP_COST, |range| {
-                for row in range {
-                    let part = row * n..(row + 1) * n;
-                    // SAFETY: rows do not overlap.
+            let block = (BLOCK / n).max(1);
+            rows(outer.div_ceil(block), block * n * EXP_COST, |range| {
+                for first in range.map(|i| i * block) {
+                    let part = first * n..outer.min(first + block) * n;
+                    // SAFETY: blocks of rows do not overlap.
                     let y = unsafe { out.part(part.clone()) };
-                    dispatch(Row { log, x: &x[part], y });
+                    dispatch(Rows { log, n, x: &x[part], y });
                 }
             });
         } else {

@@ -6,11 +6,13 @@
 //! its struct with an [`Operation`] impl, add a line to the table below, and follow the compiler to
 //! the kernel of each backend and to the gradient rule.
 
+mod activation;
+mod binary;
 mod check;
+mod choose;
 mod conv;
 mod create;
 mod dropout;
-mod elementwise;
 mod index;
 mod loss;
 mod matmul;
@@ -20,17 +22,18 @@ mod reduce;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod softmax;
+mod unary;
 mod update;
 mod view;
 
 use smallvec::SmallVec;
 
+pub use activation::{Activation, ActivationBackward};
+pub use binary::{Binary, BinaryKind, BinaryScalar};
+pub use choose::{Cast, Where};
 pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad};
 pub use create::{Arange, Distribution, Fill, Random};
 pub use dropout::Dropout;
-pub use elementwise::{
-    Activation, ActivationBackward, Binary, BinaryKind, BinaryScalar, Cast, Unary, UnaryKind, Where,
-};
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
 pub use loss::{CrossEntropy, CrossEntropyBackward};
 pub use matmul::MatMul;
@@ -38,6 +41,7 @@ pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNorm
 pub use pool::{AvgPool2d, AvgPool2dBackward, MaxPool2d, MaxPool2dBackward, Pool2dOptions};
 pub use reduce::{ArgReduce, Axes, Reduce, ReduceKind};
 pub use softmax::{Softmax, SoftmaxBackward};
+pub use unary::{Unary, UnaryKind};
 pub use update::{AdamUpdate, SgdUpdate};
 pub(crate) use view::swap as swap_view;
 pub use view::{Unview, View, inverse as inverse_permutation};

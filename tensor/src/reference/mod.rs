@@ -2,13 +2,16 @@
 //! decomposition. It is the oracle that the kernels of other backends are tested against, so it is
 //! written to be read, and shares no code with them.
 
+mod image;
+mod scalar;
+
 use half::{bf16, f16};
 
+use self::image::{max_pool, shares, taps};
+use self::scalar::{binary, unary};
 use crate::backend::Backend;
 use crate::layout::Layout;
-use crate::op::{
-    AvgPool2d, BinaryKind, Conv2dOptions, Distribution, Op, Pool2dOptions, ReduceKind, UnaryKind,
-};
+use crate::op::{BinaryKind, Distribution, Op, ReduceKind};
 use crate::random::{philox, uniform_f32, uniform_f64};
 use crate::{AnyTensor, DType, Element, Error, Result, Scalar};
 
@@ -332,104 +335,6 @@ fn entries(op: &'static str, array: &Array, size: usize) -> Result<Vec<usize>> {
     array.values.iter().map(check).collect()
 }
 
-/// The error function: its Taylor series near zero, the continued fraction of its complement
-/// further out (Abramowitz & Stegun 7.1.5 and 7.1.14).
-fn erf(x: f64) -> f64 {
-    let a = x.abs();
-    if x.is_nan() || a > 6.0 {
-        return if x.is_nan() { x } else { x.signum() };
-    }
-    if a < 2.5 {
-        let (mut term, mut sum) = (x, x);
-        for n in 1..80 {
-            term *= -x * x / n as f64;
-            sum += term / (2 * n + 1) as f64;
-        }
-        return sum * std::f64::consts::FRAC_2_SQRT_PI;
-    }
-    let fraction = (1..120).rev().fold(a, |tail, k| a + (k as f64 / 2.0) / tail);
-    let complement = (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt());
-    x.signum() * (1.0 - complement)
-}
-
-fn unary(kind: UnaryKind, dtype: DType, x: f64) -> f64 {
-    use UnaryKind::*;
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    match kind {
-        Neg => -x,
-        Abs => x.abs(),
-        Sign if x == 0.0 || x.is_nan() => x,
-        Sign => x.signum(),
-        Square => x * x,
-        Not if dtype == DType::Bool => (x == 0.0) as u8 as f64,
-        Not => !(x as i64) as f64,
-        Recip => 1.0 / x,
-        Sqrt => x.sqrt(),
-        Rsqrt => 1.0 / x.sqrt(),
-        Exp => x.exp(),
-        ExpM1 => x.exp_m1(),
-        Log => x.ln(),
-        Log2 => x.log2(),
-        Log10 => x.log10(),
-        Log1p => x.ln_1p(),
-        Sin => x.sin(),
-        Cos => x.cos(),
-        Tan => x.tan(),
-        Erf => erf(x),
-        Floor => x.floor(),
-        Ceil => x.ceil(),
-        Round => x.round_ties_even(),
-        Trunc => x.trunc(),
-        Relu => {
-            if x < 0.0 {
-                0.0
-            } else {
-                x
-            }
-        }
-        Sigmoid => sigmoid(x),
-        Tanh => x.tanh(),
-        Gelu => 0.5 * x * (1.0 + erf(x / 2f64.sqrt())),
-        GeluTanh => {
-            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
-            0.5 * x * (1.0 + u.tanh())
-        }
-        Silu => x * sigmoid(x),
-        Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-    }
-}
-
-fn binary(kind: BinaryKind, dtype: DType, a: f64, b: f64) -> f64 {
-    use BinaryKind::*;
-    let truth = |x: bool| x as u8 as f64;
-    let (i, j) = (a as i64, b as i64);
-    match kind {
-        Add => a + b,
-        Sub => a - b,
-        Mul => a * b,
-        Div if dtype.is_float() => a / b,
-        Div => (a / b).trunc(),
-        Rem => match a % b {
-            r if r != 0.0 && (r < 0.0) != (b < 0.0) => r + b,
-            r => r,
-        },
-        Pow => a.powf(b),
-        Max if a.is_nan() || b.is_nan() => f64::NAN,
-        Max => a.max(b),
-        Min if a.is_nan() || b.is_nan() => f64::NAN,
-        Min => a.min(b),
-        Equal => truth(a == b),
-        NotEqual => truth(a != b),
-        Less => truth(a < b),
-        LessEqual => truth(a <= b),
-        Greater => truth(a > b),
-        GreaterEqual => truth(a >= b),
-        And => (i & j) as f64,
-        Or => (i | j) as f64,
-        Xor => (i ^ j) as f64,
-    }
-}
-
 fn random(op: &crate::op::Random, dtype: DType, shape: &[usize]) -> Array {
     let double = dtype == DType::F64;
     let per_block = if double { 2 } else { 4 };
@@ -514,78 +419,5 @@ fn matmul(a: &Array, b: &Array, shape: &[usize]) -> Array {
                 a.broadcast_at(&left) * b.broadcast_at(&right)
             })
             .sum()
-    })
-}
-
-/// Every multiplication of a convolution: the indices into output, input and weight.
-fn taps<'a>(
-    options: &'a Conv2dOptions,
-    x: &'a [usize],
-    w: &'a [usize],
-    y: &'a [usize],
-) -> impl Iterator<Item = (Vec<usize>, Vec<usize>, Vec<usize>)> + 'a {
-    let per_group = y[1] / options.groups;
-    indices(y).flat_map(move |i| {
-        let group = i[1] / per_group.max(1);
-        indices(&w[1..]).filter_map(move |k| {
-            let axis = |a: usize| {
-                let at = i[2 + a] * options.stride[a] + k[1 + a] * options.dilation[a];
-                at.checked_sub(options.padding[a]).filter(|&at| at < x[2 + a])
-            };
-            let input = vec![i[0], group * w[1] + k[0], axis(0)?, axis(1)?];
-            Some((i.clone(), input, vec![i[1], k[0], k[1], k[2]]))
-        })
-    })
-}
-
-/// The pixels of the window of `i`.
-fn window(options: &Pool2dOptions, size: &[usize], i: &[usize]) -> Vec<[usize; 2]> {
-    let inside = |axis: usize, tap: usize| {
-        let at = i[2 + axis] * options.stride[axis] + tap;
-        at.checked_sub(options.padding[axis]).filter(|&at| at < size[2 + axis])
-    };
-    indices(&options.kernel)
-        .filter_map(|tap| Some([inside(0, tap[0])?, inside(1, tap[1])?]))
-        .collect()
-}
-
-fn max_pool(options: &Pool2dOptions, x: &Array, shape: &[usize]) -> Vec<Array> {
-    let (mut y, mut index) = (Array::zeros(shape), Array::zeros(shape));
-    for i in indices(shape) {
-        let mut best: Option<(f64, usize)> = None;
-        for [row, column] in window(options, &x.shape, &i) {
-            let value = x.at(&[i[0], i[1], row, column]);
-            if best.is_none_or(|(best, _)| !best.is_nan() && (value > best || value.is_nan())) {
-                best = Some((value, row * x.shape[3] + column));
-            }
-        }
-        let (value, at) = best.expect("padding is at most half the window");
-        *y.at_mut(&i) = value;
-        *index.at_mut(&i) = at as f64;
-    }
-    vec![y, index]
-}
-
-/// Every addition of average pooling: the indices into output and input, and the share.
-fn shares<'a>(
-    pool: &'a AvgPool2d,
-    x: &'a [usize],
-    y: &'a [usize],
-) -> impl Iterator<Item = (Vec<usize>, Vec<usize>, f64)> + 'a {
-    let options = &pool.options;
-    indices(y).flat_map(move |i| {
-        let pixels = window(options, x, &i);
-        let count = if pool.count_include_pad {
-            let extent = |a: usize| {
-                let room = x[2 + a] + 2 * options.padding[a] - i[2 + a] * options.stride[a];
-                options.kernel[a].min(room)
-            };
-            extent(0) * extent(1)
-        } else {
-            pixels.len()
-        };
-        pixels.into_iter().map(move |[row, column]| {
-            (i.clone(), vec![i[0], i[1], row, column], 1.0 / count as f64)
-        })
     })
 }

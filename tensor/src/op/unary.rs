@@ -1,0 +1,187 @@
+//! Functions of one element.
+
+use super::{Activation, Keeps, Meta, Metas, Operation, check, one};
+use crate::Result;
+
+/// A function of one element. `x`: `[..]`; result: same shape and dtype (`Not`: bool).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Unary {
+    /// The function.
+    pub kind: UnaryKind,
+}
+
+/// The functions of [`Unary`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum UnaryKind {
+    Neg,
+    Abs,
+    /// -1, 0 or 1.
+    Sign,
+    Square,
+    /// Logical not of bools, bitwise not of integers.
+    Not,
+    Recip,
+    Sqrt,
+    Rsqrt,
+    Exp,
+    ExpM1,
+    Log,
+    Log2,
+    Log10,
+    Log1p,
+    Sin,
+    Cos,
+    Tan,
+    Erf,
+    Floor,
+    Ceil,
+    /// To the nearest integer, halves to even as IEEE 754 and `torch.round`.
+    Round,
+    Trunc,
+    Relu,
+    Sigmoid,
+    Tanh,
+    /// `x * Phi(x)` (Hendrycks & Gimpel 2016), exact by the error function.
+    Gelu,
+    /// GELU approximated with tanh, as GPT-2 uses it.
+    GeluTanh,
+    /// `x * sigmoid(x)`, also called swish.
+    Silu,
+    /// `log(1 + exp(x))`.
+    Softplus,
+}
+
+impl UnaryKind {
+    /// The same function as an [`Activation`], if it is one.
+    pub const fn activation(self) -> Option<Activation> {
+        Some(match self {
+            UnaryKind::Relu => Activation::Relu,
+            UnaryKind::Sigmoid => Activation::Sigmoid,
+            UnaryKind::Tanh => Activation::Tanh,
+            UnaryKind::Gelu => Activation::Gelu,
+            UnaryKind::GeluTanh => Activation::GeluTanh,
+            UnaryKind::Silu => Activation::Silu,
+            UnaryKind::Softplus => Activation::Softplus,
+            _ => return None,
+        })
+    }
+
+    /// Every function, for tables and tests.
+    pub const ALL: [UnaryKind; 29] = {
+        use UnaryKind::*;
+        [
+            Neg, Abs, Sign, Square, Not, Recip, Sqrt, Rsqrt, Exp, ExpM1, Log, Log2, Log10, Log1p,
+            Sin, Cos, Tan, Erf, Floor, Ceil, Round, Trunc, Relu, Sigmoid, Tanh, Gelu, GeluTanh,
+            Silu, Softplus,
+        ]
+    };
+
+    /// Whether integers are accepted.
+    const fn on_ints(self) -> bool {
+        use UnaryKind::*;
+        matches!(self, Neg | Abs | Sign | Square | Not | Relu)
+    }
+
+    const fn name(self) -> &'static str {
+        use UnaryKind::*;
+        match self {
+            Neg => "neg",
+            Abs => "abs",
+            Sign => "sign",
+            Square => "square",
+            Not => "not",
+            Recip => "recip",
+            Sqrt => "sqrt",
+            Rsqrt => "rsqrt",
+            Exp => "exp",
+            ExpM1 => "expm1",
+            Log => "log",
+            Log2 => "log2",
+            Log10 => "log10",
+            Log1p => "log1p",
+            Sin => "sin",
+            Cos => "cos",
+            Tan => "tan",
+            Erf => "erf",
+            Floor => "floor",
+            Ceil => "ceil",
+            Round => "round",
+            Trunc => "trunc",
+            Relu => "relu",
+            Sigmoid => "sigmoid",
+            Tanh => "tanh",
+            Gelu => "gelu",
+            GeluTanh => "gelu_tanh",
+            Silu => "silu",
+            Softplus => "softplus",
+        }
+    }
+}
+
+impl Operation for Unary {
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
+        let [x] = check::arity(self.name(), inputs)?;
+        let accepted = match self.kind {
+            UnaryKind::Not => !x.dtype.is_float(),
+            kind => x.dtype.is_float() || (x.dtype.is_int() && kind.on_ints()),
+        };
+        if !accepted {
+            return Err(check::dtype_error(self.name(), inputs, "not defined for this dtype"));
+        }
+        Ok(one(*x))
+    }
+
+    fn keeps(&self, _: u32) -> Keeps {
+        use UnaryKind::*;
+        match self.kind {
+            Neg | Sign | Not | Floor | Ceil | Round | Trunc => Keeps::NOTHING,
+            Recip | Sqrt | Rsqrt | Exp | ExpM1 | Relu | Sigmoid | Tanh => Keeps::OUTPUT,
+            Abs | Square | Log | Log2 | Log10 | Log1p | Sin | Cos | Tan | Erf => Keeps::INPUT,
+            Gelu | GeluTanh | Silu | Softplus => Keeps::INPUT,
+        }
+    }
+
+    fn flops(&self, _: &[Meta], outputs: &[Meta]) -> u64 {
+        use UnaryKind::*;
+        let each = match self.kind {
+            Neg | Abs | Sign | Square | Not | Recip | Sqrt | Rsqrt => 1,
+            Floor | Ceil | Round | Trunc | Relu => 1,
+            _ => 10,
+        };
+        each * outputs[0].len() as u64
+    }
+
+    fn elementwise(&self) -> bool {
+        true
+    }
+
+    #[cfg(any(test, feature = "samples"))]
+    fn samples(samples: &mut super::samples::Samples) {
+        use super::samples::{bool, float, float_in, int};
+        for kind in UnaryKind::ALL {
+            use UnaryKind::*;
+            let op = Unary { kind };
+            match kind {
+                Not => samples.rough(op, [bool([3, 5])]),
+                Log | Log2 | Log10 | Sqrt | Rsqrt | Recip => {
+                    samples.case(op, [float_in([3, 5], 0.1, 3.0)])
+                }
+                Log1p => samples.case(op, [float_in([3, 5], -0.8, 3.0)]),
+                // Tangent is smooth, but its third derivative near pi/2 is beyond differences.
+                Tan => samples.case(op, [float_in([3, 5], -1.2, 1.2)]),
+                _ => samples.case(op, [float([3, 5])]),
+            }
+            if kind.on_ints() {
+                samples.rough(op, [int([3, 5], -9, 9)]);
+            }
+        }
+        for shape in [vec![0, 4], vec![1], vec![1031], vec![2, 3, 4, 5]] {
+            samples.case(Unary { kind: UnaryKind::Exp }, [float(shape)]);
+        }
+    }
+}

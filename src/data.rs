@@ -82,5 +82,5 @@ impl Batches {
 #[track_caller]
 pub fn take<const D: usize, K: Kind>(items: &Tensor<D, K>, indices: &[usize]) -> Tensor<D, K> {
     let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-    items.select(0, Tensor::<1, Int>::from_data(indices, items.device()))
+    items.select(0, Tensor::<1, Int>::from_data(indices, &items.device()))
 }

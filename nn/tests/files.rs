@@ -73,11 +73,11 @@ impl Every {
             f32: floats(DType::F32).reshape([2, 3]).into(),
             f16: floats(DType::F16).into(),
             bf16: floats(DType::BF16).into(),
-            i64: Buffer::new(Tensor::full([], one * i64::MIN, cpu())),
+            i64: Buffer::new(Tensor::full([], one * i64::MIN, &cpu())),
             i32: Buffer::new(Tensor::full([3], -7 * one, (&cpu(), DType::I32))),
             u8: Buffer::new(Tensor::full([5], 255 * one, (&cpu(), DType::U8))),
             bool: Buffer::new(Tensor::from([full, false, full])),
-            empty: Tensor::zeros([2, 0, 3], cpu()).into(),
+            empty: Tensor::zeros([2, 0, 3], &cpu()).into(),
         }
     }
 }
@@ -110,7 +110,7 @@ fn views_are_saved_as_the_values_that_they_show() {
     let values = Tensor::<2>::from([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
     let model = Param::new(values.transpose().narrow(0, 1, 2));
     model.save_file(folder.file("model")).unwrap();
-    let mut other = Param::new(Tensor::<2>::zeros([2, 2], cpu()));
+    let mut other = Param::new(Tensor::<2>::zeros([2, 2], &cpu()));
     other.load_file(folder.file("model")).unwrap();
     assert_eq!(other.to_data().to_vec::<f32>().unwrap(), [2.0, 5.0, 3.0, 6.0]);
 }
@@ -196,7 +196,7 @@ fn values_take_the_dtype_of_the_model_and_the_report_says_so() {
     let folder = Folder::new("dtype");
     let half = Tensor::<1>::from_data([0.5, -2.0], (&cpu(), DType::F16));
     vec![Param::new(half)].save_file(folder.file("half")).unwrap();
-    let mut model = vec![Param::new(Tensor::<1>::zeros([2], cpu()))];
+    let mut model = vec![Param::new(Tensor::<1>::zeros([2], &cpu()))];
     let report = model.load_file_partial(folder.file("half")).unwrap();
     assert!(report.is_complete());
     assert_eq!(report.converted, [("0".to_string(), DType::F16, DType::F32)]);

@@ -195,7 +195,7 @@ fn a_derived_model_nests_in_a_sequential() {
 
 #[test]
 fn train_and_eval_reach_every_layer() {
-    let x = Tensor::<2>::ones([64, 64], cpu());
+    let x = Tensor::<2>::ones([64, 64], &cpu());
     let mut model =
         vec![Some(Sequential::new().add(Sequential::new().add(DropoutConfig::new(0.5).init())))];
     let zeros = |model: &[Option<Sequential>]| {
@@ -214,7 +214,7 @@ fn train_and_eval_reach_every_layer() {
 fn evaluation_of_batch_norm_leaves_its_statistics() {
     let mut layer = BatchNorm2dConfig::new(2).init(&cpu());
     layer.eval();
-    let x = Tensor::<4>::ones([2, 2, 3, 3], cpu()) * 5.0;
+    let x = Tensor::<4>::ones([2, 2, 3, 3], &cpu()) * 5.0;
     layer.forward(&x);
     assert_eq!(layer.num_batches_tracked.get().item::<i64>(), 0);
     assert_eq!(layer.running_mean.get().to_data().to_vec::<f32>().unwrap(), [0.0, 0.0]);
@@ -334,7 +334,7 @@ fn layers_refuse_what_makes_no_sense() {
         let config = Conv2dConfig::new([3, 4], [1, 1]).with_groups(groups);
         assert!(guard(|| config.init(&cpu())).is_err(), "{groups} groups");
     }
-    let [column, row] = [[3, 1], [1, 3]].map(|shape| Tensor::<2>::zeros(shape, cpu()));
+    let [column, row] = [[3, 1], [1, 3]].map(|shape| Tensor::<2>::zeros(shape, &cpu()));
     let error = guard(|| MseLoss::new().forward(&column, &row)).unwrap_err().to_string();
     assert!(error.contains("one shape"), "{error}");
 }
@@ -343,7 +343,7 @@ fn layers_refuse_what_makes_no_sense() {
 fn a_channel_without_variance_has_no_negative_running_variance() {
     let layer = BatchNorm2dConfig::new(64).with_momentum(1.0).init(&cpu());
     for value in [0.0, 0.1, 3.3, 1e4] {
-        layer.forward(&Tensor::<4>::full([2, 64, 3, 3], value, cpu()));
+        layer.forward(&Tensor::<4>::full([2, 64, 3, 3], value, &cpu()));
         let var = layer.running_var.get().to_data();
         assert!(var.iter::<f32>().all(|var| (0.0..1e-9).contains(&var)), "{value}: {var}");
     }

@@ -32,7 +32,7 @@ fn expected(name: &str) -> &'static TensorData {
 }
 
 fn tensor<const D: usize, K: Kind>(name: &str) -> Tensor<D, K> {
-    Tensor::from_data(expected(name).clone(), cpu())
+    Tensor::from_data(expected(name).clone(), &cpu())
 }
 
 /// Whether a tensor has the expected values, to `bound` relative, or absolute for numbers below one.

@@ -40,7 +40,7 @@ fn check<O: Optimizer>(
 ) -> Linear {
     let [x, y] = ["x", "y"].map(|name| {
         let data = FIXTURE.get(name).unwrap().clone();
-        Tensor::<2>::from_data(data, Device::cpu())
+        Tensor::<2>::from_data(data, &Device::cpu())
     });
     let mut model = start();
     let mut largest = 0.0f32;

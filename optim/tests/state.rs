@@ -10,7 +10,7 @@ fn layer() -> Linear {
 }
 
 fn grads(model: &Linear) -> Gradients {
-    let x = Tensor::<2>::ones([4, model.weight.dims()[1]], Device::cpu());
+    let x = Tensor::<2>::ones([4, model.weight.dims()[1]], &Device::cpu());
     model.forward(&x).square().sum().backward()
 }
 
@@ -102,7 +102,7 @@ fn a_parameter_of_another_shape_is_an_error_that_names_it() {
     let (mut model, mut optim) = (layer(), AdamConfig::new(0.1).init());
     let gradients = grads(&model);
     optim.step(&mut model, gradients);
-    model.weight = Tensor::zeros([2, 5], Device::cpu()).into();
+    model.weight = Tensor::zeros([2, 5], &Device::cpu()).into();
     let gradients = grads(&model);
     let error = guard(|| optim.step(&mut model, gradients)).unwrap_err().to_string();
     assert!(error.contains("the state of weight does not fit"), "{error}");

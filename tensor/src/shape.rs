@@ -13,10 +13,10 @@ pub const MAX_RANK: usize = 8;
 /// The extent of a tensor along each axis, at most [`MAX_RANK`] of them. Dereferences to a slice.
 ///
 /// The number of elements always fits in `isize`: a shape that overflows can not be made.
-#[derive(Clone, Copy, Eq, Hash)]
+#[derive(Clone, Copy, Eq)]
 pub struct Shape {
     rank: u8,
-    // Axes past the rank hold 1, so that derived hashing agrees with equality.
+    // Axes past the rank hold 1 and mean nothing.
     dims: [usize; MAX_RANK],
 }
 
@@ -129,6 +129,12 @@ impl PartialEq for Shape {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.rank == other.rank && self.iter().zip(other.iter()).all(|(a, b)| a == b)
+    }
+}
+
+impl std::hash::Hash for Shape {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
     }
 }
 

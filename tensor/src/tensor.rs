@@ -99,12 +99,6 @@ impl From<&Device> for Options {
     }
 }
 
-impl From<Device> for Options {
-    fn from(device: Device) -> Self {
-        Self { device, dtype: None }
-    }
-}
-
 impl From<(&Device, DType)> for Options {
     fn from((device, dtype): (&Device, DType)) -> Self {
         Self { device: *device, dtype: Some(dtype) }
@@ -256,7 +250,7 @@ impl<const D: usize, K> AsRef<Tensor<D, K>> for Tensor<D, K> {
 impl<const D: usize, K: Kind, T: Into<TensorData>> From<T> for Tensor<D, K> {
     #[track_caller]
     fn from(data: T) -> Self {
-        Self::from_data(data, Device::default())
+        Self::from_data(data, &Device::default())
     }
 }
 

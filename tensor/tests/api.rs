@@ -31,19 +31,19 @@ fn bools<const N: usize>(values: [bool; N]) -> Tensor<1, Bool> {
 
 /// `[[0, 1, 2], [3, 4, 5]]`.
 fn two_by_three() -> Tensor<2> {
-    Tensor::<1, Int>::arange(0..6, Device::cpu()).reshape([2, 3]).float()
+    Tensor::<1, Int>::arange(0..6, &Device::cpu()).reshape([2, 3]).float()
 }
 
 #[test]
 fn tensors_are_made_of_numbers() {
     let device = Device::cpu();
-    equals(Tensor::<2>::zeros([1, 2], device), [[0.0, 0.0]]);
-    equals(Tensor::<1, Int>::ones([2], device), [1, 1]);
-    equals(Tensor::<1, Bool>::full([2], true, device), [true, true]);
-    equals(Tensor::<2>::eye(2, device), [[1.0, 0.0], [0.0, 1.0]]);
-    equals(Tensor::<1, Int>::arange(-1..2, device), [-1, 0, 1]);
-    equals(Tensor::<1, Int>::arange_step(0..7, 3, device), [0, 3, 6]);
-    equals(Tensor::<1>::arange(3..3, device), Vec::<f32>::new());
+    equals(Tensor::<2>::zeros([1, 2], &device), [[0.0, 0.0]]);
+    equals(Tensor::<1, Int>::ones([2], &device), [1, 1]);
+    equals(Tensor::<1, Bool>::full([2], true, &device), [true, true]);
+    equals(Tensor::<2>::eye(2, &device), [[1.0, 0.0], [0.0, 1.0]]);
+    equals(Tensor::<1, Int>::arange(-1..2, &device), [-1, 0, 1]);
+    equals(Tensor::<1, Int>::arange_step(0..7, 3, &device), [0, 3, 6]);
+    equals(Tensor::<1>::arange(3..3, &device), Vec::<f32>::new());
     equals(two_by_three().ones_like() + two_by_three().zeros_like(), [[1.0f32; 3]; 2]);
     // Numbers take the dtype that the options name, or the kind's own.
     assert_eq!(Tensor::<1>::from([1, 2]).dtype(), DType::F32);
@@ -51,7 +51,7 @@ fn tensors_are_made_of_numbers() {
     let half = Tensor::<1>::from_data([1.0], (&device, DType::BF16));
     assert_eq!((half.dtype(), half.device(), half.num_elements()), (DType::BF16, device, 1));
     assert_eq!(Options::default().device, device);
-    let scalar = Tensor::<0>::from_data(TensorData::new([2.5f32], []), device);
+    let scalar = Tensor::<0>::from_data(TensorData::new([2.5f32], []), &device);
     assert_eq!((scalar.item::<f64>(), scalar.shape()), (2.5, Shape::SCALAR));
     assert_eq!(Tensor::<1, Int>::from(vec![7]).into_scalar::<i32>(), 7);
     assert_eq!(scalar.detach().into_any().dtype(), DType::F32);
@@ -188,8 +188,8 @@ fn reductions_keep_the_rank() {
     close(x.var_bias(1), [[2.0 / 3.0], [2.0 / 3.0]]);
     assert!(x.narrow(1, 0, 1).var(1).sum().into_scalar::<f32>().is_nan());
     equals(ints([7, -8]).mean(), [0]);
-    equals(Tensor::<2>::zeros([0, 2], Device::cpu()).sum_dim(0), [[0.0, 0.0]]);
-    assert!(Tensor::<1>::zeros([0], Device::cpu()).mean().into_scalar::<f32>().is_nan());
+    equals(Tensor::<2>::zeros([0, 2], &Device::cpu()).sum_dim(0), [[0.0, 0.0]]);
+    assert!(Tensor::<1>::zeros([0], &Device::cpu()).mean().into_scalar::<f32>().is_nan());
     let ties = Tensor::<2>::from([[1.0, 3.0, 3.0], [f32::NAN, 9.0, f32::NAN]]);
     equals(ties.argmax(1), [[1], [0]]);
     equals(ties.argmin(1), [[0], [0]]);
@@ -234,7 +234,7 @@ fn shapes_change_without_moving_numbers() {
 
 #[test]
 fn slices_follow_python_and_walk_ranges_backwards() {
-    let x = Tensor::<1, Int>::arange(0..6, Device::cpu());
+    let x = Tensor::<1, Int>::arange(0..6, &Device::cpu());
     equals(x.slice(1..3), [1, 2]);
     equals(x.slice(1..=3), [1, 2, 3]);
     equals(x.slice(-2..), [4, 5]);
@@ -310,7 +310,7 @@ fn random_numbers_have_their_moments_and_follow_the_seed() {
         let (mean, _, low, high) = moments(Distribution::Bernoulli(0.2), dtype);
         assert!((mean - 0.2).abs() < 0.015 && (low, high) == (0.0, 1.0));
     }
-    let draw = || Tensor::<1>::random([5], Distribution::Default, device).into_data();
+    let draw = || Tensor::<1>::random([5], Distribution::Default, &device).into_data();
     device.seed(3);
     let (first, second, state) = (draw(), draw(), device.generator());
     let third = draw();
@@ -325,7 +325,7 @@ fn random_numbers_have_their_moments_and_follow_the_seed() {
 
 #[test]
 fn dropout_drops_its_share_and_scales_the_rest() {
-    let x = Tensor::<1>::ones([20_000], Device::cpu());
+    let x = Tensor::<1>::ones([20_000], &Device::cpu());
     let y = module::dropout(&x, 0.25);
     let kept = y.not_equal_elem(0).float().sum().into_scalar::<f64>() / 20_000.0;
     assert!((kept - 0.75).abs() < 0.016, "{kept}");
@@ -343,8 +343,8 @@ fn functions_behind_layers() {
     let relu = module::linear_activation(&x, &w, Some(&b), Some(Activation::Relu));
     equals(relu, [[0.0, 2.0]]);
     equals(x.matmul(&w), [[-3.0, 1.0]]);
-    let image = Tensor::<1>::arange(0..9, Device::cpu()).reshape([1, 1, 3, 3]);
-    let kernel = Tensor::<4>::ones([1, 1, 2, 2], Device::cpu());
+    let image = Tensor::<1>::arange(0..9, &Device::cpu()).reshape([1, 1, 3, 3]);
+    let kernel = Tensor::<4>::ones([1, 1, 2, 2], &Device::cpu());
     let sums = module::conv2d(&image, &kernel, None, Conv2dOptions::default());
     equals(&sums, [[[[8, 12], [20, 24]]]]);
     let pool = Pool2dOptions::new([2, 2]);

@@ -82,7 +82,7 @@ fn what_a_backend_lacks_is_composed_of_what_it_has() {
         }
     }
     assert!(composed > 60, "{composed}");
-    let x = Tensor::<2>::from_data([[1.0, 2.0], [3.0, 4.0]], device);
+    let x = Tensor::<2>::from_data([[1.0, 2.0], [3.0, 4.0]], &device);
     let ((), steps) = trace(|| drop(activation::softmax(&x, 1)));
     let names: Vec<_> = steps.iter().map(|step| step.op.spec().name()).collect();
     assert_eq!(names, ["max", "sub", "exp", "sum", "div"]);
@@ -109,7 +109,7 @@ fn what_a_backend_lacks_is_composed_of_what_it_has() {
             unreachable!()
         }
     }
-    let x = Tensor::<1>::from_data([1.0], Device::custom(Nothing));
+    let x = Tensor::<1>::from_data([1.0], &Device::custom(Nothing));
     let error = kiln_tensor::guard(|| x.exp()).unwrap_err().to_string();
     assert_eq!(error, "exp: nothing has neither a kernel nor smaller parts for it");
 }
@@ -117,8 +117,8 @@ fn what_a_backend_lacks_is_composed_of_what_it_has() {
 #[test]
 fn shapes_flow_without_values() {
     let device = Device::shape_only();
-    let x = Tensor::<2>::zeros([1 << 20, 1 << 20], device);
-    let w = Tensor::<2>::zeros([3, 1 << 20], device);
+    let x = Tensor::<2>::zeros([1 << 20, 1 << 20], &device);
+    let w = Tensor::<2>::zeros([3, 1 << 20], &device);
     let (y, steps) = trace(|| module::linear(&x, &w, None));
     assert_eq!(y.dims(), [1 << 20, 3]);
     let [step] = &steps[..] else { panic!("{steps:?}") };
@@ -158,7 +158,7 @@ fn memory_comes_back_when_tensors_die() {
     let memory = || device.memory();
     let start = memory();
     assert_eq!(start, MemoryStats::default());
-    let x = Tensor::<1>::zeros([1000], device);
+    let x = Tensor::<1>::zeros([1000], &device);
     assert!((4000..8192).contains(&memory().in_use), "{:?}", memory());
     let one = memory().in_use;
     let (view, clone) = (x.slice(..10), x.clone());
@@ -168,7 +168,7 @@ fn memory_comes_back_when_tensors_die() {
     drop((view, clone));
     assert_eq!(memory().in_use, 0);
     assert!(memory().cached > 0, "and what is freed is kept for the next");
-    let again = Tensor::<1>::zeros([1000], device);
+    let again = Tensor::<1>::zeros([1000], &device);
     assert_eq!((memory().in_use, memory().peak), (one, one));
     drop(again);
     // Kernels that need memory of their own give it back too, also on other threads.
@@ -181,7 +181,7 @@ fn memory_comes_back_when_tensors_die() {
             let _ = apply(&case.op, &x.iter().collect::<Vec<_>>());
         }
     }
-    let away = std::thread::spawn(|| Tensor::<1>::ones([5000], Device::cpu()));
+    let away = std::thread::spawn(|| Tensor::<1>::ones([5000], &Device::cpu()));
     drop(away.join().unwrap().exp());
     assert_eq!(memory().in_use, 0);
     assert!(memory().peak > one);

@@ -31,7 +31,7 @@ fn floats_share_one_notation() {
         "[[[0., 0.],\n  [0., 0.]],\n\n [[0., 0.],\n  [0., 0.]]]"
     );
     assert_eq!(
-        numbers::<1, Float>(Tensor::<1>::arange(0..30, Device::cpu()) / 7.0),
+        numbers::<1, Float>(Tensor::<1>::arange(0..30, &Device::cpu()) / 7.0),
         "[0.0000, 0.1429, 0.2857, 0.4286, 0.5714, 0.7143, 0.8571, 1.0000, 1.1429, 1.2857,\n 1.4286, \
          1.5714, 1.7143, 1.8571, 2.0000, 2.1429, 2.2857, 2.4286, 2.5714, 2.7143,\n 2.8571, 3.0000, \
          3.1429, 3.2857, 3.4286, 3.5714, 3.7143, 3.8571, 4.0000, 4.1429]"
@@ -55,7 +55,7 @@ fn long_axes_are_shortened() {
          1197, 1198, 1199]]"
     );
     assert_eq!(
-        numbers::<1, Float>(Tensor::<1>::arange(0..2000, Device::cpu())),
+        numbers::<1, Float>(Tensor::<1>::arange(0..2000, &Device::cpu())),
         "[0.0000e+00, 1.0000e+00, 2.0000e+00,  ..., 1.9970e+03, 1.9980e+03,\n 1.9990e+03]"
     );
 }
@@ -65,16 +65,16 @@ fn the_last_line_says_shape_and_dtype() {
     assert_eq!(Tensor::<1>::from([1.0]).to_string(), "[1.]\nTensor[[1], f32]");
     let scalar = Tensor::<0>::from_data(TensorData::new([3.5], []), (&Device::cpu(), DType::F16));
     assert_eq!(scalar.to_string(), "3.5000\nTensor[[], f16]");
-    let empty = Tensor::<2>::zeros([0, 3], Device::cpu());
+    let empty = Tensor::<2>::zeros([0, 3], &Device::cpu());
     assert_eq!(empty.to_string(), "[]\nTensor[[0, 3], f32]");
     assert_eq!(count([2]).to_string(), "[0, 1]\nTensor[[2], i64]");
 }
 
 #[test]
 fn debug_text_is_short() {
-    let x = Tensor::<2>::zeros([2, 3], Device::cpu());
+    let x = Tensor::<2>::zeros([2, 3], &Device::cpu());
     assert_eq!(format!("{x:?}"), "Tensor([2, 3], f32, cpu)");
-    let shapes = Tensor::<1>::zeros([2], Device::shape_only());
+    let shapes = Tensor::<1>::zeros([2], &Device::shape_only());
     assert_eq!(shapes.to_string(), "Tensor([2], f32, shape-only)");
     assert_eq!(format!("{:?}", count([3])), "TensorData([3], i64, [0.0, 1.0, 2.0])");
     assert_eq!(format!("{:?}", Device::cpu()), "cpu");

@@ -18,7 +18,7 @@ fn text<T>(work: impl FnOnce() -> T) -> String {
 }
 
 fn zeros<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-    Tensor::zeros(shape, Device::cpu())
+    Tensor::zeros(shape, &Device::cpu())
 }
 
 fn ints<const N: usize>(values: [i64; N]) -> Tensor<1, Int> {
@@ -205,7 +205,7 @@ fn arguments_without_meaning_are_refused() {
     let x = zeros([2]);
     assert_eq!(text(|| x.slice(Slice::full().with_step(0))), "slice: the step must not be zero");
     assert_eq!(
-        text(|| Tensor::<1, Int>::arange_step(0..3, 0, Device::cpu())),
+        text(|| Tensor::<1, Int>::arange_step(0..3, 0, &Device::cpu())),
         "arange: the step must not be zero"
     );
     assert_eq!(
@@ -214,14 +214,14 @@ fn arguments_without_meaning_are_refused() {
     );
     assert_eq!(text(|| Tensor::<1>::cat(&[], 0)), "cat: at least one tensor is needed");
     assert_eq!(
-        text(|| Tensor::<2, Bool>::full([1, 1], true, Device::cpu()).flatten::<1>(1, 0)),
+        text(|| Tensor::<2, Bool>::full([1, 1], true, &Device::cpu()).flatten::<1>(1, 0)),
         "flatten: axis 1 comes after axis 0"
     );
 }
 
 #[test]
 fn devices_do_not_mix() {
-    let (cpu, other) = (zeros([2]), Tensor::<1>::zeros([2], Device::shape_only()));
+    let (cpu, other) = (zeros([2]), Tensor::<1>::zeros([2], &Device::shape_only()));
     assert_eq!(
         text(|| &cpu + &other),
         "add: one tensor is on cpu, another on shape-only; move one with `to_device`"

@@ -232,7 +232,7 @@ proptest! {
 
 #[test]
 fn reshapes_of_permuted_tensors_copy_only_where_they_must() {
-    let x = Tensor::<3>::zeros([2, 3, 4], Device::cpu());
+    let x = Tensor::<3>::zeros([2, 3, 4], &Device::cpu());
     let shares = |a: &AnyTensor, b: &AnyTensor| a.buffer().address() == b.buffer().address();
     let turned = x.permute([2, 0, 1]);
     // Axes 0 and 1 of `x` are still neighbours.

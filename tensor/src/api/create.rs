@@ -113,7 +113,7 @@ impl Tensor<2, Float> {
     #[track_caller]
     pub fn eye(size: usize, options: impl Into<Options>) -> Self {
         let options = options.into();
-        let axis = Tensor::<1, Int>::arange(0..size as i64, options.device);
+        let axis = Tensor::<1, Int>::arange(0..size as i64, &options.device);
         let diagonal = axis.reshape::<2>([size, 1]).equal(axis.reshape::<2>([1, size]));
         let dtype = options.dtype::<Float>();
         Self::from_any(diagonal.as_any().apply(Cast { dtype }, &[]))

@@ -118,8 +118,8 @@ pub(super) fn cross_entropy_backward(inputs: &[&AnyTensor], dx: &AnyTensor) -> R
                 let log_sum = &log_sum[rows.clone()];
                 dispatch(Probabilities { x: &x[part], classes, log_sum, dx: &mut *dx });
                 for (row, dx) in rows.zip(dx.chunks_exact_mut(classes)) {
-                    dx.iter_mut().for_each(|dx| *dx = *dx * dy[row]);
-                    dx[targets[row]] = dx[targets[row]] - dy[row];
+                    dx.iter_mut().for_each(|dx| *dx *= dy[row]);
+                    dx[targets[row]] -= dy[row];
                 }
             }
         });

@@ -35,7 +35,7 @@ impl AnyTensor {
         let bytes = elements.and_then(|n| n.checked_mul(meta.dtype.size()));
         let bytes = bytes
             .filter(|&bytes| bytes <= isize::MAX as usize)
-            .ok_or(Error::Memory { device: device.name().into(), bytes: usize::MAX })?;
+            .ok_or_else(|| Error::Memory { device: device.name().into(), bytes: usize::MAX })?;
         let buffer = Arc::new(Buffer::new(bytes, device)?);
         Ok(Self::new(buffer, Layout::contiguous(meta.shape), meta.dtype))
     }

@@ -15,13 +15,25 @@ fn tiles<T: Float, const N: usize>(
     outputs: &[AnyTensor],
     step: impl Fn(&[T], [&mut [T]; N]) + Sync,
 ) {
-    let layouts: [_; N] = std::array::from_fn(|i| inputs[1 + i].layout().collapse());
-    let grad_layout = inputs[0].layout().collapse();
     // Targets that are their own result are updated where they lie.
     let in_place = outputs[0].dtype() == T::DTYPE
         && outputs.iter().zip(&inputs[1..]).all(|(output, input)| {
             output.buffer().address() == input.buffer().address() && input.layout().is_contiguous()
         });
+    if let (true, Some(grad)) = (in_place, super::access::slice::<T>(inputs[0])) {
+        // Nothing goes through a buffer; clearing them takes longer than a small update.
+        return chunks(grad.len(), CHUNK, |range| {
+            // SAFETY: the range is inside of every tensor, and only this call accesses this part
+            // of the targets.
+            let targets = std::array::from_fn(|i| unsafe {
+                let first = pointer::<T>(&outputs[i]).add(range.start);
+                std::slice::from_raw_parts_mut(first, range.len())
+            });
+            step(&grad[range.clone()], targets);
+        });
+    }
+    let layouts: [_; N] = std::array::from_fn(|i| inputs[1 + i].layout().collapse());
+    let grad_layout = inputs[0].layout().collapse();
     chunks(outputs[0].num_elements(), CHUNK, |chunk| {
         let mut grads = [T::ZERO; TILE];
         let mut buffers = [[T::ZERO; TILE]; N];
@@ -111,6 +123,7 @@ pub(super) fn sgd(op: &SgdUpdate, inputs: &[&AnyTensor], outputs: &[AnyTensor]) 
 
 struct Adam<'a, T> {
     op: &'a AdamUpdate,
+    corrections: (f64, f64),
     grad: &'a [T],
     param: &'a mut [T],
     m: &'a mut [T],
@@ -121,10 +134,9 @@ impl<T: Float> Kernel for Adam<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Adam { op, grad, param, m, v } = self;
+        let Adam { op, corrections: (step, root), grad, param, m, v } = self;
         let n = param.len();
         let (grad, m, v) = (&grad[..n], &mut m[..n], &mut v[..n]);
-        let (step, root) = op.corrections();
         let [step, root, epsilon] = [step, root, op.epsilon].map(T::from_f64);
         let [beta1, beta2] = [op.beta1, op.beta2].map(T::from_f64);
         let [new1, new2] = [1.0 - op.beta1, 1.0 - op.beta2].map(T::from_f64);
@@ -146,9 +158,11 @@ impl<T: Float> Kernel for Adam<'_, T> {
 }
 
 pub(super) fn adam(op: &AdamUpdate, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
+    // Two powers: as long as the update of a small tile.
+    let corrections = op.corrections();
     super::access::float_type!(inputs[0].dtype(), T => {
         tiles::<T, 3>(inputs, outputs, |grad, [param, m, v]| {
-            dispatch(Adam { op, grad, param, m, v });
+            dispatch(Adam { op, corrections, grad, param, m, v });
         });
     })
 }

@@ -48,6 +48,14 @@ impl AnyTensor {
         Ok(Self::new(buffer, *dense.layout(), dtype))
     }
 
+    /// Whether both have one shape, dtype and device.
+    #[inline]
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.dtype() == other.dtype()
+            && self.device() == other.device()
+            && self.shape_ref() == other.shape_ref()
+    }
+
     /// Whether the elements lie in row-major order without gaps from the start of the buffer.
     #[inline]
     pub(crate) fn is_dense(&self) -> bool {

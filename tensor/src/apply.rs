@@ -43,8 +43,14 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
         record(op, inputs, &mut outputs)?;
         return Ok(outputs);
     }
-    let metas = infer(op, inputs, first.device())?;
-    let mut outputs = allocate_like(&metas, first)?;
+    let alike = op.spec().preserves_meta(first.dtype(), inputs.len())
+        && first.is_dense()
+        && inputs[1..].iter().all(|input| input.is_like(first));
+    let mut outputs = if alike {
+        SmallVec::from_buf([AnyTensor::uninitialized_like(first, first.dtype())?])
+    } else {
+        allocate_like(&infer(op, inputs, first.device())?, first)?
+    };
     run(op, inputs, &outputs)?;
     record(op, inputs, &mut outputs)?;
     Ok(outputs)

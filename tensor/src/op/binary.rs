@@ -135,6 +135,11 @@ impl Operation for Binary {
         Ok(one(Meta { shape, dtype }))
     }
 
+    #[inline]
+    fn preserves_meta(&self, dtype: DType, inputs: usize) -> bool {
+        inputs == 2 && dtype.is_float() && !self.kind.is_comparison() && !self.kind.is_logical()
+    }
+
     fn keeps(&self, tracked: u32) -> Keeps {
         use BinaryKind::*;
         match self.kind {
@@ -224,6 +229,11 @@ impl Operation for BinaryScalar {
             return Err(Error::Argument { op: self.name(), rule: "division by zero".into() });
         }
         Ok(one(Meta { shape: x.shape, dtype }))
+    }
+
+    #[inline]
+    fn preserves_meta(&self, dtype: DType, inputs: usize) -> bool {
+        inputs == 1 && dtype.is_float() && !self.kind.is_comparison() && !self.kind.is_logical()
     }
 
     fn keeps(&self, _: u32) -> Keeps {

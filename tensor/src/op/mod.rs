@@ -123,6 +123,15 @@ pub trait Operation: std::fmt::Debug + Send + Sync {
     /// is the one place where inputs are validated; kernels rely on it.
     fn infer(&self, inputs: &[Meta]) -> Result<Metas>;
 
+    /// Whether [`Operation::infer`], given this many inputs of one and the same meta of `dtype`,
+    /// returns that meta: then `apply` need not ask, which saves a small operation a fifth of its time. A test
+    /// holds both answers together.
+    #[inline]
+    fn preserves_meta(&self, dtype: DType, inputs: usize) -> bool {
+        let _ = (dtype, inputs);
+        false
+    }
+
     /// What backward needs if the inputs in `tracked` (one bit each) want a gradient.
     fn keeps(&self, tracked: u32) -> Keeps;
 

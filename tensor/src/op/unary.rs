@@ -1,7 +1,7 @@
 //! Functions of one element.
 
 use super::{Activation, Keeps, Meta, Metas, Operation, check, one};
-use crate::Result;
+use crate::{DType, Result};
 
 /// A function of one element. `x`: `[..]`; result: same shape and dtype (`Not`: bool).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -134,6 +134,11 @@ impl Operation for Unary {
             return Err(check::dtype_error(self.name(), inputs, "not defined for this dtype"));
         }
         Ok(one(*x))
+    }
+
+    #[inline]
+    fn preserves_meta(&self, dtype: DType, inputs: usize) -> bool {
+        inputs == 1 && dtype.is_float() && self.kind != UnaryKind::Not
     }
 
     fn keeps(&self, _: u32) -> Keeps {

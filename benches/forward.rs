@@ -41,7 +41,8 @@ fn config() -> Criterion {
     Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(4))
+        .nresamples(10_000)
+        .measurement_time(Duration::from_secs(3))
 }
 
 criterion_group! {

@@ -71,6 +71,7 @@ fn config() -> Criterion {
     Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(200))
+        .nresamples(10_000)
         .measurement_time(Duration::from_millis(800))
 }
 

@@ -49,9 +49,10 @@ fn train(c: &mut Criterion) {
 
 fn config() -> Criterion {
     Criterion::default()
-        .sample_size(15)
+        .sample_size(10)
         .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(6))
+        .nresamples(10_000)
+        .measurement_time(Duration::from_secs(5))
 }
 
 criterion_group! {

@@ -10,8 +10,11 @@ use crate::models::{Cnn, Mlp};
 /// Calls the workload that many times.
 pub type Workload = Box<dyn FnMut(u64)>;
 
+/// Makes a workload with its inputs.
+pub type Maker = fn() -> Workload;
+
 /// Name and maker of every workload, in the order of the table.
-pub const WORKLOADS: &[(&str, fn() -> Workload)] = &[
+pub const WORKLOADS: &[(&str, Maker)] = &[
     ("add_4elem", || binary([4], |a, b| a + b)),
     ("reshape_1M", || unary([MILLION], |x| x.reshape([1000, 1000]))),
     ("matmul_f32_64", || binary([64, 64], |a, b| a.matmul(b))),

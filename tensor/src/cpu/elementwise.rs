@@ -8,7 +8,7 @@ use super::tile::{Operand, TILE, number_type, tiles};
 use crate::op::{
     Activation, ActivationBackward, Binary, BinaryKind, BinaryScalar, Cast, Unary, UnaryKind,
 };
-use crate::{AnyTensor, DType, Error, Result, Scalar};
+use crate::{AnyTensor, DType, Error, Result};
 
 pub(super) fn cast(_: &Cast, x: &AnyTensor, y: &AnyTensor) {
     if super::copy::copy(x, y) {
@@ -43,10 +43,11 @@ fn float_unary<T: Real>(kind: UnaryKind, x: &AnyTensor, y: &AnyTensor) {
 }
 
 /// Floats that elementwise loops compute with.
-pub(super) trait Real: Compute + Math + PartialOrd + std::ops::Neg<Output = Self> {
+pub(super) trait Real: Compute + Math + PartialOrd + std::ops::Mul<Output = Self> {
     fn unary<I: Isa>(kind: UnaryKind, x: &[Self], y: &mut [Self]);
     fn activation_backward<I: Isa>(op: Activation, s: &[Self], dy: &[Self], dx: &mut [Self]);
     fn binary<I: Isa>(kind: BinaryKind, a: &[Self], b: &[Self], y: &mut [Self]);
+    fn with_scalar(kind: BinaryKind, a: &[Self], b: Self, y: &mut [Self]);
 }
 
 #[inline(always)]
@@ -161,6 +162,17 @@ macro_rules! real {
                     And | Or | Xor => unreachable!("bits of floats"),
                 }
             }
+
+            #[inline(always)]
+            fn with_scalar(kind: BinaryKind, a: &[Self], b: Self, y: &mut [Self]) {
+                match kind {
+                    BinaryKind::Add => map(a, y, |a| a + b),
+                    BinaryKind::Sub => map(a, y, |a| a - b),
+                    BinaryKind::Mul => map(a, y, |a| a * b),
+                    BinaryKind::Div => map(a, y, |a| a / b),
+                    kind => unreachable!("{kind:?} goes by tiles of the number"),
+                }
+            }
         }
     };
 }
@@ -193,6 +205,22 @@ impl<T: Real> Kernel for BinaryLoop<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         T::binary::<I>(self.kind, self.a, self.b, self.y);
+    }
+}
+
+/// A tile and a number.
+struct ScalarLoop<'a, T> {
+    kind: BinaryKind,
+    a: &'a [T],
+    b: T,
+    y: &'a mut [T],
+}
+
+impl<T: Real> Kernel for ScalarLoop<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        T::with_scalar(self.kind, self.a, self.b, self.y);
     }
 }
 
@@ -303,44 +331,41 @@ pub(super) fn binary(op: &Binary, [a, b]: [&AnyTensor; 2], y: &AnyTensor) -> Res
 }
 
 pub(super) fn binary_scalar(op: &BinaryScalar, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
-    fn order<T>(tensor: T, scalar: T, reversed: bool) -> [T; 2] {
-        if reversed { [scalar, tensor] } else { [tensor, scalar] }
-    }
-    let (kind, reversed) = (op.kind, op.reversed);
     match x.dtype() {
-        DType::F64 => {
-            let scalar = Operand::Splat(op.scalar.to_f64());
-            float_binary::<f64>(kind, order(Operand::new(x, y), scalar, reversed), y)
-        }
-        dtype if dtype.is_float() => {
-            let scalar = Operand::Splat(op.scalar.to_f64() as f32);
-            if let (BinaryKind::Pow, false) = (kind, reversed) {
-                return power_scalar(op.scalar, x, y);
-            }
-            float_binary::<f32>(kind, order(Operand::new(x, y), scalar, reversed), y)
-        }
+        DType::F64 => float_scalar::<f64>(op, x, y),
+        dtype if dtype.is_float() => float_scalar::<f32>(op, x, y),
         _ => {
-            let scalar = Operand::Splat(op.scalar.to_i64());
-            if reversed {
-                check_divisor(kind, x)?;
+            if op.reversed {
+                check_divisor(op.kind, x)?;
             }
-            int_binary(kind, order(Operand::new(x, y), scalar, reversed), y);
+            let scalar = Operand::Splat(op.scalar.to_i64());
+            int_binary(op.kind, order(Operand::new(x, y), scalar, op.reversed), y);
         }
     }
     Ok(())
 }
 
-/// Common powers are a product or a root; only the others need the general function.
-fn power_scalar(exponent: Scalar, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
-    let exponent = exponent.to_f64() as f32;
-    let operand = Operand::<f32>::new(x, y);
-    match exponent {
-        2.0 => tiles([operand], y, |[x], y| map(x, y, |x| x * x)),
-        3.0 => tiles([operand], y, |[x], y| map(x, y, |x| x * x * x)),
-        1.0 => tiles([operand], y, |[x], y| y.copy_from_slice(x)),
-        _ => float_binary(BinaryKind::Pow, [operand, Operand::Splat(exponent)], y),
+fn order<T>(tensor: T, scalar: T, reversed: bool) -> [T; 2] {
+    if reversed { [scalar, tensor] } else { [tensor, scalar] }
+}
+
+/// Arithmetic has loops for a number, and common powers are products; everything else goes by
+/// tiles filled with the number.
+fn float_scalar<T: Real>(op: &BinaryScalar, x: &AnyTensor, y: &AnyTensor) {
+    use BinaryKind::{Add, Div, Mul, Pow, Sub};
+    let (kind, b) = (op.kind, T::from_f64(op.scalar.to_f64()));
+    let operand = Operand::<T>::new(x, y);
+    match (kind, op.reversed) {
+        (Add | Mul, _) | (Sub | Div, false) => {
+            tiles([operand], y, |[a], y| dispatch(ScalarLoop { kind, a, b, y }))
+        }
+        (Pow, false) if b == T::from_f64(1.0) => tiles([operand], y, |[x], y| y.copy_from_slice(x)),
+        (Pow, false) if b == T::from_f64(2.0) => tiles([operand], y, |[x], y| map(x, y, |x| x * x)),
+        (Pow, false) if b == T::from_f64(3.0) => {
+            tiles([operand], y, |[x], y| map(x, y, |x| x * x * x))
+        }
+        (_, reversed) => float_binary(kind, order(operand, Operand::Splat(b), reversed), y),
     }
-    Ok(())
 }
 
 pub(super) fn select_where([mask, a, b]: [&AnyTensor; 3], y: &AnyTensor) {

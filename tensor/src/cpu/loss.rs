@@ -4,7 +4,8 @@
 //! over one flat slice and fill whole vectors, however few classes there are.
 
 use super::access::{Dense, Sink, float_type, indices};
-use super::float::{Float, max, sum};
+use super::float::Float;
+use super::fold::{max, sum};
 use super::parallel::{Shared, rows};
 use super::simd::{Isa, Kernel, dispatch};
 use crate::{AnyTensor, Result};
@@ -37,7 +38,7 @@ impl<T: Float> Kernel for LogSumExp<'_, T> {
         }
         exp.iter_mut().for_each(|x| *x = x.exp::<I>());
         for (log_sum, exp) in log_sum.iter_mut().zip(exp.chunks_exact(classes)) {
-            *log_sum = sum(classes, |i| exp[i]);
+            *log_sum = sum(exp, |x| x);
         }
         log_sum.iter_mut().for_each(|x| *x = x.ln::<I>());
     }

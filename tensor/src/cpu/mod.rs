@@ -10,6 +10,7 @@ mod conv;
 mod copy;
 mod elementwise;
 mod float;
+mod fold;
 mod gemm;
 mod index;
 mod loss;

@@ -5,7 +5,8 @@
 //! size and joined in order.
 
 use super::access::{Compute, Dense, Sink, float_type};
-use super::float::{Float, sum};
+use super::float::Float;
+use super::fold::{sum, sum2};
 use super::parallel::{Shared, rows};
 use super::pool::Scratch;
 use super::simd::{Isa, Kernel, dispatch};
@@ -31,8 +32,8 @@ impl<T: Float> Kernel for LayerRow<'_, T> {
         let n = y.len();
         let x = &x[..n];
         let scale = T::ONE / T::from_f64(n as f64);
-        let mean = sum(n, |i| x[i]) * scale;
-        let var = sum(n, |i| (x[i] - mean) * (x[i] - mean)) * scale;
+        let mean = sum(x, |x| x) * scale;
+        let var = sum(x, |x| (x - mean) * (x - mean)) * scale;
         let rstd = T::ONE / Float::sqrt(var + epsilon);
         match affine {
             Some((weight, bias)) => {
@@ -106,8 +107,8 @@ impl<T: Float> Kernel for LayerRowBackward<'_, T> {
             }
             None => dx.copy_from_slice(dy),
         }
-        let mean_g = sum(n, |i| dx[i]) * scale;
-        let mean_gh = sum(n, |i| dx[i] * ((x[i] - mean) * rstd)) * scale;
+        let mean_g = sum(dx, |g| g) * scale;
+        let mean_gh = sum2(dx, x, |g, x| g * ((x - mean) * rstd)) * scale;
         for i in 0..n {
             let h = (x[i] - mean) * rstd;
             dx[i] = (dx[i] - mean_g - h * mean_gh) * rstd;
@@ -186,9 +187,9 @@ impl<T: Float> Kernel for PlaneSums<'_, T> {
         match second {
             Some((dy, mean, rstd)) => {
                 let dy = &dy[..n];
-                (sum(n, |i| dy[i]), sum(n, |i| dy[i] * ((x[i] - mean) * rstd)))
+                (sum(dy, |dy| dy), sum2(dy, x, |dy, x| dy * ((x - mean) * rstd)))
             }
-            None => (sum(n, |i| x[i]), sum(n, |i| (x[i] - centre) * (x[i] - centre))),
+            None => (sum(x, |x| x), sum(x, |x| (x - centre) * (x - centre))),
         }
     }
 }

@@ -8,6 +8,7 @@
 use smallvec::SmallVec;
 
 use super::access::{Compute, pointer};
+use super::fold::fold;
 use super::parallel::{Shared, chunks, rows};
 use super::pool::Scratch;
 use super::simd::{Isa, Kernel, dispatch};
@@ -20,8 +21,6 @@ use crate::op::{ArgReduce, Axes, Reduce, ReduceKind};
 const BLOCK: usize = 1024;
 /// Elements of one row that one task combines.
 const SEGMENT: usize = 1 << 16;
-/// Independent partial results of a block: enough to fill the pipeline of vector additions.
-const LANES: usize = 64;
 
 /// A type that reductions combine.
 trait Combine: Compute {
@@ -113,24 +112,7 @@ impl<T: Combine> Kernel for Block<'_, T> {
 
 #[inline(always)]
 fn block<T: Combine>(kind: ReduceKind, x: &[T]) -> T {
-    let (body, tail) = x.as_chunks::<LANES>();
-    let mut lanes = [T::start(kind); LANES];
-    for x in body {
-        for (lane, &x) in lanes.iter_mut().zip(x) {
-            *lane = T::combine(kind, *lane, x);
-        }
-    }
-    for (lane, &x) in lanes.iter_mut().zip(tail) {
-        *lane = T::combine(kind, *lane, x);
-    }
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            lanes[i] = T::combine(kind, lanes[i], lanes[i + width]);
-        }
-    }
-    lanes[0]
+    fold(x, T::start(kind), |x| x, |a, b| T::combine(kind, a, b))
 }
 
 /// Adds rows of `width` elements, `stride` apart, lane by lane.

@@ -4,7 +4,8 @@
 //! scaling. Along another axis the same passes run on a strip of neighbouring columns at once.
 
 use super::access::{Dense, Sink, float_type};
-use super::float::{Float, max, sum, sum_padded};
+use super::float::Float;
+use super::fold::{max, sum, sum_padded, sum2};
 use super::loss::BLOCK;
 use super::parallel::{Shared, rows};
 use super::simd::{Isa, Kernel, dispatch};
@@ -46,7 +47,7 @@ impl<T: Float> Kernel for Rows<'_, T> {
         if !log {
             y.iter_mut().for_each(|x| *x = x.exp::<I>());
             for y in y.chunks_exact_mut(n) {
-                let scale = T::ONE / sum(n, |i| y[i]);
+                let scale = T::ONE / sum(y, |y| y);
                 y.iter_mut().for_each(|y| *y = *y * scale);
             }
         }
@@ -152,12 +153,12 @@ impl<T: Float> Kernel for Backward<'_, T> {
         let n = dx.len();
         let (y, dy) = (&y[..n], &dy[..n]);
         if log {
-            let total = sum(n, |i| dy[i]);
+            let total = sum(dy, |dy| dy);
             for i in 0..n {
                 dx[i] = dy[i] - y[i].exp::<I>() * total;
             }
         } else {
-            let total = sum(n, |i| y[i] * dy[i]);
+            let total = sum2(y, dy, |y, dy| y * dy);
             for i in 0..n {
                 dx[i] = y[i] * (dy[i] - total);
             }

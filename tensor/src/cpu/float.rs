@@ -22,6 +22,9 @@ pub(super) trait Float:
     const ONE: Self;
     const LOWEST: Self;
     fn sqrt(self) -> Self;
+    /// The larger one, passing over NaN: an intrinsic, which vectorises where a comparison and a
+    /// choice may not.
+    fn larger(self, other: Self) -> Self;
     fn fused<I: Isa>(self, b: Self, c: Self) -> Self;
 }
 
@@ -34,6 +37,10 @@ macro_rules! float {
             #[inline(always)]
             fn sqrt(self) -> Self {
                 self.sqrt()
+            }
+            #[inline(always)]
+            fn larger(self, other: Self) -> Self {
+                self.max(other)
             }
             #[inline(always)]
             fn fused<I: Isa>(self, b: Self, c: Self) -> Self {

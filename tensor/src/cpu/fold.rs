@@ -101,8 +101,8 @@ pub(super) fn sum_padded<T: Float>(x: &[T], pad: T, f: impl Fn(T) -> T) -> T {
 }
 
 /// The largest element, passing over NaN: what shifts a row before its exponentials, which carry a
-/// NaN on by themselves. Without it the join is one instruction.
+/// NaN on by themselves.
 #[inline(always)]
 pub(super) fn max<T: Float>(x: &[T]) -> T {
-    fold(x, T::LOWEST, |x| x, |a, b| if b > a { b } else { a })
+    fold(x, T::LOWEST, |x| x, T::larger)
 }

@@ -31,6 +31,10 @@ trait Combine: Compute {
     fn start(kind: ReduceKind) -> Self;
     fn combine(kind: ReduceKind, a: Self, b: Self) -> Self;
     fn divide(self, n: usize) -> Self;
+    /// The larger and the smaller one, passing over NaN: intrinsics, which vectorise where a
+    /// comparison and a choice may not.
+    fn larger(self, other: Self) -> Self;
+    fn smaller(self, other: Self) -> Self;
 }
 
 macro_rules! combine {
@@ -80,6 +84,14 @@ macro_rules! combine {
                 }
             }
             #[inline(always)]
+            fn larger(self, other: Self) -> Self {
+                self.max(other)
+            }
+            #[inline(always)]
+            fn smaller(self, other: Self) -> Self {
+                self.min(other)
+            }
+            #[inline(always)]
             fn divide(self, n: usize) -> Self {
                 self / n as $type
             }
@@ -104,8 +116,7 @@ impl<T: Combine> Kernel for Block<'_, T> {
         match self.kind {
             ReduceKind::Sum | ReduceKind::Mean => block(ReduceKind::Sum, self.x),
             ReduceKind::Prod => block(ReduceKind::Prod, self.x),
-            ReduceKind::Max | ReduceKind::Any => block(ReduceKind::Max, self.x),
-            ReduceKind::Min | ReduceKind::All => block(ReduceKind::Min, self.x),
+            kind => extremum(kind, self.x),
         }
     }
 }
@@ -113,6 +124,20 @@ impl<T: Combine> Kernel for Block<'_, T> {
 #[inline(always)]
 fn block<T: Combine>(kind: ReduceKind, x: &[T]) -> T {
     fold(x, T::start(kind), |x| x, |a, b| T::combine(kind, a, b))
+}
+
+/// The largest or smallest element; NaN if there is one.
+#[inline(always)]
+#[allow(clippy::eq_op)]
+fn extremum<T: Combine>(kind: ReduceKind, x: &[T]) -> T {
+    // Not equal to itself: NaN.
+    if x.iter().fold(false, |found, x| found | (x != x)) {
+        return x.iter().copied().find(|x| x != x).expect("it was found");
+    }
+    match kind {
+        ReduceKind::Max | ReduceKind::Any => fold(x, T::start(kind), |x| x, T::larger),
+        _ => fold(x, T::start(kind), |x| x, T::smaller),
+    }
 }
 
 /// Adds rows of `width` elements, `stride` apart, lane by lane.

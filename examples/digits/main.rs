@@ -174,7 +174,13 @@ fn predict(args: &Args) -> Result<()> {
         });
     }
     let mut model = Net::new(&device);
-    model.load_file(&path)?;
+    model.load_file(&path).map_err(|error| match error {
+        kiln::Error::File { path, what } => kiln::Error::File {
+            path,
+            what: format!("{what}; train the network again, without `--predict`"),
+        },
+        error => error,
+    })?;
     model.eval();
     let (_, test) = Digits::load(&device)?;
     let shown: Vec<usize> = (0..8).map(|i| (args.seed as usize * 8 + i) % test.len()).collect();

@@ -74,26 +74,34 @@ impl fmt::Debug for Path<'_> {
 
 /// Looks at the tensors of a module, in the order of declaration.
 pub trait Visitor {
+    /// A parameter or a buffer, unless the method for its kind is written.
+    fn tensor(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
+        let _ = (path, tensor);
+    }
     /// A parameter, which is trained.
     fn param(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-        let _ = (path, tensor);
+        self.tensor(path, tensor);
     }
     /// A buffer, which is saved but not trained.
     fn buffer(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-        let _ = (path, tensor);
+        self.tensor(path, tensor);
     }
 }
 
 /// Changes the tensors of a module, in the order of declaration. A tensor that is replaced must
 /// keep its rank and kind.
 pub trait VisitorMut {
+    /// A parameter or a buffer, unless the method for its kind is written.
+    fn tensor(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
+        let _ = (path, tensor);
+    }
     /// A parameter, which is trained.
     fn param(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
-        let _ = (path, tensor);
+        self.tensor(path, tensor);
     }
     /// A buffer, which is saved but not trained.
     fn buffer(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
-        let _ = (path, tensor);
+        self.tensor(path, tensor);
     }
     /// Whether a layer behaves as in training.
     fn mode(&mut self, training: &mut bool) {
@@ -213,22 +221,14 @@ pub trait Module {
     /// Moves every parameter and buffer to `device`.
     fn to_device(&mut self, device: &Device) -> Result<()> {
         struct Move(Device, Result<()>);
-        impl Move {
-            fn tensor(&mut self, tensor: &mut AnyTensor) {
+        impl VisitorMut for Move {
+            fn tensor(&mut self, _: &Path<'_>, tensor: &mut AnyTensor) {
                 let tracked = tensor.tracked().is_some();
                 match tensor.to_device(&self.0) {
                     Ok(moved) if tracked => *tensor = kiln_autograd::leaf(&moved),
                     Ok(moved) => *tensor = moved,
                     Err(error) => self.1 = Err(error),
                 }
-            }
-        }
-        impl VisitorMut for Move {
-            fn param(&mut self, _: &Path<'_>, tensor: &mut AnyTensor) {
-                self.tensor(tensor);
-            }
-            fn buffer(&mut self, _: &Path<'_>, tensor: &mut AnyTensor) {
-                self.tensor(tensor);
             }
         }
         let mut visitor = Move(*device, Ok(()));

@@ -72,17 +72,9 @@ impl StateDict {
     /// The values of a model, given its `visit`.
     pub(crate) fn of(visit: impl FnOnce(&mut dyn Visitor)) -> Self {
         struct Collect(StateDict);
-        impl Collect {
+        impl Visitor for Collect {
             fn tensor(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
                 self.0.entries.push((path.to_string(), tensor.to_data().or_fail()));
-            }
-        }
-        impl Visitor for Collect {
-            fn param(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-                self.tensor(path, tensor);
-            }
-            fn buffer(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-                self.tensor(path, tensor);
             }
         }
         let mut collect = Collect(Self::default());
@@ -122,17 +114,9 @@ impl StateDict {
     /// What [`StateDict::load_into`] would do, without doing it.
     pub(crate) fn check_fit(&self, visit: impl FnOnce(&mut dyn Visitor)) -> LoadReport {
         struct Check<'a>(&'a StateDict, LoadReport);
-        impl Check<'_> {
+        impl Visitor for Check<'_> {
             fn tensor(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
                 self.0.entry(path, tensor, &mut self.1);
-            }
-        }
-        impl Visitor for Check<'_> {
-            fn param(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-                self.tensor(path, tensor);
-            }
-            fn buffer(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-                self.tensor(path, tensor);
             }
         }
         let mut check = Check(self, LoadReport::default());
@@ -144,21 +128,13 @@ impl StateDict {
     /// Values take the dtype of the model.
     pub(crate) fn load_into(&self, visit: impl FnOnce(&mut dyn VisitorMut)) -> LoadReport {
         struct Load<'a>(&'a StateDict, LoadReport);
-        impl Load<'_> {
+        impl VisitorMut for Load<'_> {
             fn tensor(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
                 if let Some(data) = self.0.entry(path, tensor, &mut self.1) {
                     let data = data.convert_dtype(tensor.dtype());
                     let values = AnyTensor::from_data(&data, &tensor.device()).or_fail();
                     *tensor = values.with_tracked(tensor.tracked().cloned());
                 }
-            }
-        }
-        impl VisitorMut for Load<'_> {
-            fn param(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
-                self.tensor(path, tensor);
-            }
-            fn buffer(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
-                self.tensor(path, tensor);
             }
         }
         let mut load = Load(self, LoadReport::default());

@@ -42,22 +42,16 @@ struct Move {
     params: Vec<(String, usize, usize)>,
 }
 
-impl Move {
-    fn tensor(&mut self, tensor: &mut AnyTensor) {
+impl VisitorMut for Move {
+    fn tensor(&mut self, _: &Path<'_>, tensor: &mut AnyTensor) {
         match tensor.to_device(&self.device) {
             Ok(moved) => *tensor = moved,
             Err(error) => self.result = Err(error),
         }
     }
-}
-
-impl VisitorMut for Move {
     fn param(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
-        self.tensor(tensor);
+        self.tensor(path, tensor);
         self.params.push((path.to_string(), tensor.buffer().address(), tensor.num_elements()));
-    }
-    fn buffer(&mut self, _: &Path<'_>, tensor: &mut AnyTensor) {
-        self.tensor(tensor);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Random zeros against overfitting.
 
-use kiln_tensor::op;
 use kiln_tensor::{AnyTensor, Tensor, module};
 
 use crate::{Layer, Mode, Module};
@@ -41,22 +40,15 @@ impl Dropout {
     /// Any shape to the same shape.
     #[track_caller]
     pub fn forward<const D: usize>(&self, x: &Tensor<D>) -> Tensor<D> {
-        if self.is_idle() { x.clone() } else { module::dropout(x, self.p) }
-    }
-
-    fn is_idle(&self) -> bool {
-        !self.mode.is_training() || self.p == 0.0
+        Tensor::from_any(self.forward_any(x.as_any()))
     }
 }
 
 impl Layer for Dropout {
     #[track_caller]
     fn forward_any(&self, x: &AnyTensor) -> AnyTensor {
-        if self.is_idle() {
-            return x.clone();
-        }
-        let start = x.device().draw(x.num_elements());
-        x.apply(op::Dropout { p: self.p, seed: start.seed, offset: start.offset }, &[])
+        let idle = !self.mode.is_training() || self.p == 0.0;
+        if idle { x.clone() } else { module::dropout_any(x, self.p) }
     }
 
     fn boxed_clone(&self) -> Box<dyn Layer> {

@@ -1,6 +1,6 @@
 //! A table of vectors, looked up by index.
 
-use kiln_tensor::{AnyTensor, Device, Int, Shape, Tensor, module};
+use kiln_tensor::{AnyTensor, Device, Int, Tensor, module};
 
 use crate::{Initializer, Layer, Module, Param};
 
@@ -56,10 +56,7 @@ impl Embedding {
 impl Layer for Embedding {
     #[track_caller]
     fn forward_any(&self, indices: &AnyTensor) -> AnyTensor {
-        let mut dims = indices.shape().to_vec();
-        dims.push(self.weight.dims()[1]);
-        let flat = indices.reshape([indices.num_elements()]);
-        self.weight.as_any().select(0, &flat).reshape(Shape::new(dims))
+        module::embedding_any(self.weight.as_any(), indices)
     }
 
     fn boxed_clone(&self) -> Box<dyn Layer> {

@@ -146,16 +146,28 @@ pub fn embedding<const D: usize, const D2: usize>(
     weight: &Tensor<2>,
     indices: &Tensor<D, Int>,
 ) -> Tensor<D2> {
+    Tensor::from_any(embedding_any(weight.as_any(), indices.as_any()))
+}
+
+/// [`embedding`] of indices of any rank.
+#[track_caller]
+pub fn embedding_any(weight: &AnyTensor, indices: &AnyTensor) -> AnyTensor {
     let mut dims = indices.shape().to_vec();
-    dims.push(weight.dims()[1]);
-    let flat = indices.as_any().reshape([indices.num_elements()]);
-    Tensor::from_any(weight.as_any().select(0, &flat).reshape(Shape::new(dims)))
+    dims.extend_from_slice(&weight.shape()[1..]);
+    let flat = indices.reshape([indices.num_elements()]);
+    weight.select(0, &flat).reshape(Shape::new(dims))
 }
 
 /// Each element zero with probability `p`, the others divided by `1 - p`: see [`Dropout`]. Draws
 /// from the device's generator.
 #[track_caller]
 pub fn dropout<const D: usize>(x: &Tensor<D>, p: f64) -> Tensor<D> {
+    Tensor::from_any(dropout_any(x.as_any(), p))
+}
+
+/// [`dropout`] of a tensor of any rank.
+#[track_caller]
+pub fn dropout_any(x: &AnyTensor, p: f64) -> AnyTensor {
     let start = x.device().draw(x.num_elements());
     x.apply(Dropout { p, seed: start.seed, offset: start.offset }, &[])
 }

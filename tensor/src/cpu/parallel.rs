@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Elements of a piece of elementwise work. Waking a thread takes 5 to 20 us, and every further
-/// piece costs the scheduler about 1 us; this many f32 of an addition take 6 us.
+/// Elements of a piece of elementwise work. Adding 1M f32 on two threads takes 61, 57 and 55 us in
+/// pieces of 2^15, 2^16 and 2^17, and 86 us on one thread; smaller pieces share out better among
+/// more threads.
 pub(crate) const CHUNK: usize = 1 << 16;
 
 /// Runs `work` on `0..n` in pieces of `chunk`; on several threads if there is more than one.

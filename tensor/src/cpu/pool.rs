@@ -30,13 +30,24 @@ const LOCAL_BYTES: usize = 1 << 20;
 #[inline]
 fn class(bytes: usize) -> Option<(usize, usize)> {
     let units = bytes.div_ceil(ALIGN);
-    if units <= 4 {
-        return Some((units - 1, units * ALIGN));
+    let class = if units <= 4 {
+        units - 1
+    } else {
+        let doubling = (units - 1).ilog2() as usize - 2;
+        4 * doubling + ((units - 1) >> doubling)
+    };
+    (class < CLASSES).then(|| (class, size(class)))
+}
+
+/// The bytes of the buffers of a class: one to four cache lines, then five to eight eighths of each
+/// power of two.
+#[inline]
+const fn size(class: usize) -> usize {
+    if class < 4 {
+        return (class + 1) * ALIGN;
     }
-    let doubling = (units - 1).ilog2() as usize - 2;
-    let quarter = (units - 1) >> doubling;
-    let class = 4 * doubling + quarter;
-    (class < CLASSES).then(|| (class, ((quarter + 1) << doubling) * ALIGN))
+    let (doubling, quarter) = ((class - 4) / 4, (class - 4) % 4 + 4);
+    ((quarter + 1) << doubling) * ALIGN
 }
 
 static SHARED: [Mutex<Vec<usize>>; CLASSES] = [const { Mutex::new(Vec::new()) }; CLASSES];
@@ -164,13 +175,8 @@ pub(crate) unsafe fn free(address: usize, bytes: usize) {
 /// Gives the free buffers of this thread and the shared ones back to the system.
 pub(crate) fn empty_cache() {
     let _ = LOCAL.try_with(|local| local.borrow_mut().release());
-    let mut sizes = [0; CLASSES];
-    (1..usize::MAX / 2).try_fold(ALIGN, |bytes, _| {
-        let (class, size) = class(bytes)?;
-        sizes[class] = size;
-        Some(size + 1)
-    });
-    for (list, size) in SHARED.iter().zip(sizes) {
+    for (class, list) in SHARED.iter().enumerate() {
+        let size = size(class);
         for address in std::mem::take(&mut *lock(list)) {
             RESERVED.fetch_sub(size, Ordering::Relaxed);
             let layout = Layout::from_size_align(size, ALIGN).expect("the layout it came with");

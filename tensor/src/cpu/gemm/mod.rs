@@ -23,8 +23,6 @@ mod vector;
 
 use super::simd::{self, Isa, Level};
 use kernel::Tiles;
-#[allow(unused_imports, reason = "sources that forward `direct` name its type")]
-pub(crate) use pack::Direct;
 pub(crate) use pack::{Source, Strided};
 use product::Product;
 use std::ops::Add;

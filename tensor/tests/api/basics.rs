@@ -1,38 +1,12 @@
-//! The typed face: every method on a few numbers that can be checked by eye.
+//! Methods of the training path.
 
 use kiln_tensor::op::{Activation, Conv2dOptions, Pool2dOptions};
 use kiln_tensor::{
     Bool, DType, Device, Distribution, Element, Float, Int, Kind, Options, Shape, Slice, Tensor,
-    TensorData, Tolerance, activation, bf16, f16, module, s,
+    TensorData, activation, bf16, f16, module, s,
 };
 
-#[track_caller]
-fn equals<const D: usize, K: Kind>(x: impl AsRef<Tensor<D, K>>, expected: impl Into<TensorData>) {
-    x.as_ref().to_data().assert_eq(&expected.into(), false);
-}
-
-#[track_caller]
-fn close<const D: usize>(x: impl AsRef<Tensor<D>>, expected: impl Into<TensorData>) {
-    let tolerance = Tolerance::<f32>::rel_abs(1e-6, 1e-6);
-    x.as_ref().to_data().assert_approx_eq(&expected.into(), tolerance);
-}
-
-fn floats<const N: usize>(values: [f32; N]) -> Tensor<1> {
-    Tensor::from(values)
-}
-
-fn ints<const N: usize>(values: [i64; N]) -> Tensor<1, Int> {
-    Tensor::from(values)
-}
-
-fn bools<const N: usize>(values: [bool; N]) -> Tensor<1, Bool> {
-    Tensor::from(values)
-}
-
-/// `[[0, 1, 2], [3, 4, 5]]`.
-fn two_by_three() -> Tensor<2> {
-    Tensor::<1, Int>::arange(0..6, &Device::cpu()).reshape([2, 3]).float()
-}
+use crate::common::*;
 
 #[test]
 fn tensors_are_made_of_numbers() {

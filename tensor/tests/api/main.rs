@@ -1,0 +1,5 @@
+//! The typed face: every method on a few numbers that can be checked by eye, and what a wrong use
+//! says. One file per family.
+
+mod basics;
+mod common;

@@ -1,0 +1,5 @@
+//! Operations against values that PyTorch computed: `fixtures/<family>.py` wrote what
+//! `<family>.rs` reads.
+
+mod basics;
+mod fixture;

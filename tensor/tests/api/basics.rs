@@ -2,7 +2,7 @@
 
 use kiln_tensor::op::{Activation, Conv2dOptions, Pool2dOptions};
 use kiln_tensor::{
-    Bool, DType, Device, Distribution, Element, Float, Int, Kind, Options, Shape, Slice, Tensor,
+    Bool, DType, Device, Distribution, Element, Float, Int, Options, Shape, Slice, Tensor,
     TensorData, activation, bf16, f16, module, s,
 };
 

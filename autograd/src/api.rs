@@ -54,7 +54,7 @@ impl<const D: usize> Autograd for Tensor<D, Float> {
 /// integers and bools.
 #[track_caller]
 pub fn leaf(tensor: &AnyTensor) -> AnyTensor {
-    if !tensor.dtype().is_float() {
+    if !tensor.dtype().is_differentiable() {
         let (op, dtypes) = ("require_grad", vec![tensor.dtype()]);
         kiln_tensor::fail(Error::DType { op, dtypes, rule: "only floats have gradients".into() });
     }

@@ -70,7 +70,7 @@ pub(crate) fn parent(tracked: &Tracked) -> Option<Parent> {
 
 impl Track for Node {
     fn record(&self, op: &Op, inputs: &[&AnyTensor], outputs: &mut [AnyTensor]) -> Result<()> {
-        let differentiable = outputs.iter().any(|output| output.dtype().is_float());
+        let differentiable = outputs.iter().any(|output| output.dtype().is_differentiable());
         if !mode::is_grad_enabled() || !differentiable || matches!(op, Op::View(View::Detach)) {
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl Track for Node {
         let step = Step { op: op.clone(), inputs: nodes, outputs: outputs.len(), saved };
         let node = Arc::new(Node { id: next_id(), step: Some(step) });
         for (i, output) in outputs.iter_mut().enumerate() {
-            if output.dtype().is_float() {
+            if output.dtype().is_differentiable() {
                 output.track(Tracked { node: node.clone(), output: i as u32 });
             }
         }

@@ -183,11 +183,15 @@ impl StateDict {
     /// Writes a safetensors file that appears whole or not at all.
     pub fn save(&self, path: impl AsRef<FilePath>) -> Result<()> {
         let path = path.as_ref();
-        let views = self.entries.iter().map(|(name, data)| (name.as_str(), Entry(data)));
-        let bytes = safetensors::serialize(views, None).map_err(|error| Error::File {
-            path: path.display().to_string(),
-            what: format!("can not be written: {error}"),
-        })?;
+        let error = |what: String| Error::File { path: path.display().to_string(), what };
+        let mut views = Vec::with_capacity(self.entries.len());
+        for (name, data) in &self.entries {
+            let unknown = || error(format!("can not hold {name}, which is {}", data.dtype()));
+            let dtype = to_file(data.dtype()).ok_or_else(unknown)?;
+            views.push((name, Entry { data, dtype }));
+        }
+        let bytes = safetensors::serialize(views, None)
+            .map_err(|cause| error(format!("can not be written: {cause}")))?;
         atomic_write(path, |file| file.write_all(&bytes))
     }
 
@@ -215,44 +219,50 @@ impl StateDict {
     }
 }
 
-struct Entry<'a>(&'a TensorData);
+/// Dtypes and how files name them. Pairs of f64 have no name there.
+const DTYPES: [(DType, Dtype); 14] = [
+    (DType::Bool, Dtype::BOOL),
+    (DType::U8, Dtype::U8),
+    (DType::I8, Dtype::I8),
+    (DType::U16, Dtype::U16),
+    (DType::I16, Dtype::I16),
+    (DType::U32, Dtype::U32),
+    (DType::I32, Dtype::I32),
+    (DType::U64, Dtype::U64),
+    (DType::I64, Dtype::I64),
+    (DType::F16, Dtype::F16),
+    (DType::BF16, Dtype::BF16),
+    (DType::F32, Dtype::F32),
+    (DType::F64, Dtype::F64),
+    (DType::Complex64, Dtype::C64),
+];
+
+struct Entry<'a> {
+    data: &'a TensorData,
+    dtype: Dtype,
+}
 
 impl View for Entry<'_> {
     fn dtype(&self) -> Dtype {
-        match self.0.dtype() {
-            DType::Bool => Dtype::BOOL,
-            DType::U8 => Dtype::U8,
-            DType::I32 => Dtype::I32,
-            DType::I64 => Dtype::I64,
-            DType::F16 => Dtype::F16,
-            DType::BF16 => Dtype::BF16,
-            DType::F32 => Dtype::F32,
-            DType::F64 => Dtype::F64,
-        }
+        self.dtype
     }
     fn shape(&self) -> &[usize] {
-        self.0.dims()
+        self.data.dims()
     }
     fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        self.0.bytes().into()
+        self.data.bytes().into()
     }
     fn data_len(&self) -> usize {
-        self.0.bytes().len()
+        self.data.bytes().len()
     }
 }
 
+fn to_file(dtype: DType) -> Option<Dtype> {
+    DTYPES.iter().find(|(ours, _)| *ours == dtype).map(|(_, theirs)| *theirs)
+}
+
 fn from_file(dtype: Dtype) -> Option<DType> {
-    Some(match dtype {
-        Dtype::BOOL => DType::Bool,
-        Dtype::U8 => DType::U8,
-        Dtype::I32 => DType::I32,
-        Dtype::I64 => DType::I64,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::F32 => DType::F32,
-        Dtype::F64 => DType::F64,
-        _ => return None,
-    })
+    DTYPES.iter().find(|(_, theirs)| *theirs == dtype).map(|(ours, _)| *ours)
 }
 
 // The bytes of a file are little-endian, and so are tensors in memory on every system that Kiln

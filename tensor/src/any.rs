@@ -191,8 +191,8 @@ impl AnyTensor {
     }
 
     #[inline]
-    pub(crate) fn view_as(&self, layout: Layout) -> Self {
-        Self::new(self.0.buffer.clone(), layout, self.0.dtype)
+    pub(crate) fn view_as(&self, layout: Layout, dtype: DType) -> Self {
+        Self::new(self.0.buffer.clone(), layout, dtype)
     }
 
     /// Whether this handle is the only way to these values, which fill their buffer: then it may

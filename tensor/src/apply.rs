@@ -38,8 +38,8 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
         return Err(Error::Argument { op: op.spec().name(), rule });
     };
     if let Op::View(view) = op {
-        let layout = view.layout(first.layout())?;
-        let mut outputs: Outputs = SmallVec::from_buf([first.view_as(layout)]);
+        let (layout, dtype) = (view.layout(first.layout())?, view.dtype(first.dtype())?);
+        let mut outputs: Outputs = SmallVec::from_buf([first.view_as(layout, dtype)]);
         record(op, inputs, &mut outputs)?;
         return Ok(outputs);
     }

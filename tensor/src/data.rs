@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use half::{bf16, f16};
+use num_complex::Complex;
 
 use crate::error::OrFail;
 use crate::{DType, Element, Error, Result, Shape};
@@ -83,16 +84,34 @@ impl TensorData {
             bytes.chunks_exact(N).map(|word| word.try_into().expect("a whole word"))
         }
         let bytes = &self.bytes[..];
+        macro_rules! of {
+            ($type:ty) => {
+                Box::new(words(bytes).map(|word| <$type>::from_ne_bytes(word).cast()))
+            };
+        }
         match self.dtype {
-            DType::F64 => Box::new(words(bytes).map(|w| E::from_f64(f64::from_ne_bytes(w)))),
-            DType::F32 => Box::new(words(bytes).map(|w| E::from_f64(f32::from_ne_bytes(w).into()))),
-            DType::F16 => Box::new(words(bytes).map(|w| E::from_f64(f16::from_ne_bytes(w).into()))),
-            DType::BF16 => {
-                Box::new(words(bytes).map(|w| E::from_f64(bf16::from_ne_bytes(w).into())))
-            }
-            DType::I64 => Box::new(words(bytes).map(|w| E::from_i64(i64::from_ne_bytes(w)))),
-            DType::I32 => Box::new(words(bytes).map(|w| E::from_i64(i32::from_ne_bytes(w).into()))),
-            DType::U8 | DType::Bool => Box::new(bytes.iter().map(|&byte| E::from_i64(byte.into()))),
+            DType::F64 => of!(f64),
+            DType::F32 => of!(f32),
+            DType::F16 => of!(f16),
+            DType::BF16 => of!(bf16),
+            DType::I64 => of!(i64),
+            DType::I32 => of!(i32),
+            DType::I16 => of!(i16),
+            DType::I8 => of!(i8),
+            DType::U64 => of!(u64),
+            DType::U32 => of!(u32),
+            DType::U16 => of!(u16),
+            DType::U8 | DType::Bool => of!(u8),
+            DType::Complex64 => Box::new(words(bytes).map(|word: [u8; 8]| {
+                let (re, im) = word.split_at(4);
+                let part = |half: &[u8]| f32::from_ne_bytes(half.try_into().expect("half a word"));
+                Complex::new(part(re), part(im)).cast()
+            })),
+            DType::Complex128 => Box::new(words(bytes).map(|word: [u8; 16]| {
+                let (re, im) = word.split_at(8);
+                let part = |half: &[u8]| f64::from_ne_bytes(half.try_into().expect("half a word"));
+                Complex::new(part(re), part(im)).cast()
+            })),
         }
     }
 
@@ -118,7 +137,14 @@ impl TensorData {
             DType::BF16 => converted::<bf16>(self),
             DType::I64 => converted::<i64>(self),
             DType::I32 => converted::<i32>(self),
+            DType::I16 => converted::<i16>(self),
+            DType::I8 => converted::<i8>(self),
+            DType::U64 => converted::<u64>(self),
+            DType::U32 => converted::<u32>(self),
+            DType::U16 => converted::<u16>(self),
             DType::U8 => converted::<u8>(self),
+            DType::Complex64 => converted::<Complex<f32>>(self),
+            DType::Complex128 => converted::<Complex<f64>>(self),
             DType::Bool => converted::<bool>(self),
         }
     }
@@ -266,7 +292,7 @@ macro_rules! nested_numbers {
         }
     )*};
 }
-nested_numbers!(f64 f32 f16 bf16 i64 i32 u8 bool);
+nested_numbers!(f64 f32 f16 bf16 i64 i32 i16 i8 u64 u32 u16 u8 bool Complex<f32> Complex<f64>);
 
 impl<T: Nested, const N: usize> Nested for [T; N] {
     type Element = T::Element;

@@ -1,6 +1,7 @@
 //! Element types: [`DType`] at run time, [`Element`] at compile time, [`Scalar`] for one number.
 
 use half::{bf16, f16};
+use num_complex::Complex;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,9 +10,19 @@ pub enum DType {
     Bool,
     /// 8-bit unsigned integer.
     U8,
+    /// 8-bit signed integer.
+    I8,
+    /// 16-bit unsigned integer.
+    U16,
+    /// 16-bit signed integer.
+    I16,
+    /// 32-bit unsigned integer.
+    U32,
     /// 32-bit signed integer.
     I32,
-    /// 64-bit signed integer.
+    /// 64-bit unsigned integer.
+    U64,
+    /// 64-bit signed integer, the default of int tensors.
     I64,
     /// 16-bit float with 11 significant bits (IEEE 754 half precision).
     F16,
@@ -21,33 +32,45 @@ pub enum DType {
     F32,
     /// 64-bit float.
     F64,
+    /// Complex number of two `f32`, real part first; the default of complex tensors.
+    Complex64,
+    /// Complex number of two `f64`, real part first.
+    Complex128,
 }
 
 impl DType {
-    /// Every dtype, in the order in which [`DType::promote`] prefers them.
-    pub const ALL: [DType; 8] = [
+    /// Every dtype: bool, integers, floats, complex numbers.
+    pub const ALL: [DType; 15] = [
         DType::Bool,
         DType::U8,
+        DType::I8,
+        DType::U16,
+        DType::I16,
+        DType::U32,
         DType::I32,
+        DType::U64,
         DType::I64,
         DType::F16,
         DType::BF16,
         DType::F32,
         DType::F64,
+        DType::Complex64,
+        DType::Complex128,
     ];
 
     /// Bytes of one element.
     #[inline]
     pub const fn size(self) -> usize {
         match self {
-            DType::Bool | DType::U8 => 1,
-            DType::F16 | DType::BF16 => 2,
-            DType::I32 | DType::F32 => 4,
-            DType::I64 | DType::F64 => 8,
+            DType::Bool | DType::U8 | DType::I8 => 1,
+            DType::U16 | DType::I16 | DType::F16 | DType::BF16 => 2,
+            DType::U32 | DType::I32 | DType::F32 => 4,
+            DType::U64 | DType::I64 | DType::F64 | DType::Complex64 => 8,
+            DType::Complex128 => 16,
         }
     }
 
-    /// Whether this is a floating-point type.
+    /// Whether this is a floating-point type (complex is none).
     #[inline]
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
@@ -56,27 +79,82 @@ impl DType {
     /// Whether this is an integer type (bool is none).
     #[inline]
     pub const fn is_int(self) -> bool {
-        matches!(self, DType::U8 | DType::I32 | DType::I64)
+        self.is_unsigned() || self.is_signed_int()
+    }
+
+    /// Whether this is an integer type without negative numbers.
+    #[inline]
+    pub const fn is_unsigned(self) -> bool {
+        matches!(self, DType::U8 | DType::U16 | DType::U32 | DType::U64)
+    }
+
+    const fn is_signed_int(self) -> bool {
+        matches!(self, DType::I8 | DType::I16 | DType::I32 | DType::I64)
+    }
+
+    /// Whether this is a type of complex numbers.
+    #[inline]
+    pub const fn is_complex(self) -> bool {
+        matches!(self, DType::Complex64 | DType::Complex128)
+    }
+
+    /// Whether a gradient can flow through numbers of this type: floats and complex numbers.
+    #[inline]
+    pub const fn is_differentiable(self) -> bool {
+        self.is_float() || self.is_complex()
+    }
+
+    /// The type of the real and imaginary parts of a complex type; any other type is its own.
+    pub const fn real(self) -> DType {
+        match self {
+            DType::Complex64 => DType::F32,
+            DType::Complex128 => DType::F64,
+            real => real,
+        }
+    }
+
+    /// The complex type whose parts hold numbers of this type: two `f32` for all but `f64`.
+    pub const fn complex(self) -> DType {
+        match self {
+            DType::F64 | DType::Complex128 => DType::Complex128,
+            _ => DType::Complex64,
+        }
     }
 
     /// The type of the result when both take part in one operation, as `torch.promote_types`:
-    /// the wider of one family, float over int over bool, and f32 for f16 with bf16.
+    /// the wider of one family, complex over float over int over bool, f32 for f16 with bf16, and
+    /// for an unsigned with a signed integer the next wider signed one. (There is none for u64,
+    /// which becomes i64: numbers from 2^63 on wrap.)
     pub fn promote(self, other: DType) -> DType {
-        match (self, other) {
-            (DType::F16, DType::BF16) | (DType::BF16, DType::F16) => DType::F32,
-            (a, b) => a.max(b),
+        let (low, high) = if self < other { (self, other) } else { (other, self) };
+        match (low, high) {
+            (DType::F16, DType::BF16) => DType::F32,
+            (DType::F64, DType::Complex64) => DType::Complex128,
+            (a, b) if a.is_unsigned() && b.is_signed_int() && a.size() < b.size() => b,
+            (a, b) if a.is_unsigned() && b.is_signed_int() => wider_signed(a),
+            (a, b) if a.is_signed_int() && b.is_unsigned() => wider_signed(b),
+            (_, b) => b,
         }
     }
 
     /// Relative spacing of the type's numbers around 1; zero for types without rounding.
     pub const fn epsilon(self) -> f64 {
         match self {
-            DType::F64 => f64::EPSILON,
-            DType::F32 => f32::EPSILON as f64,
+            DType::F64 | DType::Complex128 => f64::EPSILON,
+            DType::F32 | DType::Complex64 => f32::EPSILON as f64,
             DType::F16 => 1.0 / 1024.0,
             DType::BF16 => 1.0 / 128.0,
             _ => 0.0,
         }
+    }
+}
+
+/// The signed type that holds every number of an unsigned one.
+fn wider_signed(unsigned: DType) -> DType {
+    match unsigned {
+        DType::U8 => DType::I16,
+        DType::U16 => DType::I32,
+        _ => DType::I64,
     }
 }
 
@@ -85,12 +163,19 @@ impl std::fmt::Display for DType {
         f.pad(match self {
             DType::Bool => "bool",
             DType::U8 => "u8",
+            DType::I8 => "i8",
+            DType::U16 => "u16",
+            DType::I16 => "i16",
+            DType::U32 => "u32",
             DType::I32 => "i32",
+            DType::U64 => "u64",
             DType::I64 => "i64",
             DType::F16 => "f16",
             DType::BF16 => "bf16",
             DType::F32 => "f32",
             DType::F64 => "f64",
+            DType::Complex64 => "complex64",
+            DType::Complex128 => "complex128",
         })
     }
 }
@@ -101,14 +186,37 @@ pub trait Element:
 {
     /// The same type at run time.
     const DTYPE: DType;
-    /// Converts as Rust's `as` does; for half types by way of `f32`.
+    /// Converts as Rust's `as` does; for half types by way of `f32`. The real part of a complex
+    /// number.
     fn to_f64(self) -> f64;
     /// Converts as Rust's `as` does, rounding once.
     fn from_f64(value: f64) -> Self;
-    /// Converts as Rust's `as` does.
+    /// Converts as Rust's `as` does. The real part of a complex number.
     fn to_i64(self) -> i64;
     /// Converts as Rust's `as` does: integers wrap.
     fn from_i64(value: i64) -> Self;
+    /// As a complex number.
+    #[inline(always)]
+    fn to_complex(self) -> Complex<f64> {
+        Complex::new(self.to_f64(), 0.0)
+    }
+    /// A complex number as this type; a real type takes the real part.
+    #[inline(always)]
+    fn from_complex(value: Complex<f64>) -> Self {
+        Self::from_f64(value.re)
+    }
+    /// Converts as Rust's `as` does, without a detour that loses digits.
+    #[inline(always)]
+    fn cast<E: Element>(self) -> E {
+        let unsigned = matches!(Self::DTYPE, DType::U64) && !E::DTYPE.is_int();
+        if Self::DTYPE.is_complex() {
+            E::from_complex(self.to_complex())
+        } else if Self::DTYPE.is_float() || unsigned {
+            E::from_f64(self.to_f64())
+        } else {
+            E::from_i64(self.to_i64())
+        }
+    }
 }
 
 mod sealed {
@@ -116,7 +224,8 @@ mod sealed {
 }
 
 macro_rules! element {
-    ($type:ty, $dtype:ident, |$x:ident| $to_f64:expr, $from_f64:expr, $to_i64:expr, $from_i64:expr) => {
+    ($type:ty, $dtype:ident, |$x:ident| $to_f64:expr, $from_f64:expr, $to_i64:expr, $from_i64:expr
+     $(, $to_complex:expr, $from_complex:expr)?) => {
         impl sealed::Sealed for $type {}
         impl Element for $type {
             const DTYPE: DType = DType::$dtype;
@@ -138,6 +247,17 @@ macro_rules! element {
             fn from_i64($x: i64) -> Self {
                 $from_i64
             }
+            $(
+                #[inline(always)]
+                fn to_complex(self) -> Complex<f64> {
+                    let $x = self;
+                    $to_complex
+                }
+                #[inline(always)]
+                fn from_complex($x: Complex<f64>) -> Self {
+                    $from_complex
+                }
+            )?
         }
     };
 }
@@ -161,9 +281,34 @@ element!(
     bf16::from_f32(to_odd(x as f64))
 );
 element!(i64, I64, |x| x as f64, x as i64, x, x);
+element!(u64, U64, |x| x as f64, x as u64, x as i64, x as u64);
 element!(i32, I32, |x| x as f64, x as i32, x as i64, x as i32);
+element!(u32, U32, |x| x as f64, x as u32, x as i64, x as u32);
+element!(i16, I16, |x| x as f64, x as i16, x as i64, x as i16);
+element!(u16, U16, |x| x as f64, x as u16, x as i64, x as u16);
+element!(i8, I8, |x| x as f64, x as i8, x as i64, x as i8);
 element!(u8, U8, |x| x as f64, x as u8, x as i64, x as u8);
 element!(bool, Bool, |x| x as u8 as f64, x != 0.0, x as i64, x != 0);
+element!(
+    Complex<f32>,
+    Complex64,
+    |x| x.re as f64,
+    Complex::new(x as f32, 0.0),
+    x.re as i64,
+    Complex::new(x as f32, 0.0),
+    Complex::new(x.re as f64, x.im as f64),
+    Complex::new(x.re as f32, x.im as f32)
+);
+element!(
+    Complex<f64>,
+    Complex128,
+    |x| x.re,
+    Complex::new(x, 0.0),
+    x.re as i64,
+    Complex::new(x as f64, 0.0),
+    x,
+    x
+);
 
 /// `x` as an `f32` that rounds to the same half-precision number as `x` does. Rounding to nearest
 /// twice can miss it, and so do the conversions of `half`, which drop the low bits of an `f64`; an
@@ -190,27 +335,52 @@ pub enum Scalar {
     Int(i64),
     /// True or false.
     Bool(bool),
+    /// A complex number.
+    Complex(Complex<f64>),
 }
 
 impl Scalar {
-    /// The number as a float.
+    /// The number as a float: of a complex one the real part.
     #[inline]
     pub fn to_f64(self) -> f64 {
         match self {
             Scalar::Float(x) => x,
             Scalar::Int(x) => x as f64,
             Scalar::Bool(x) => x as u8 as f64,
+            Scalar::Complex(x) => x.re,
         }
     }
 
-    /// The number as an integer; a float is cut toward zero.
+    /// The number as an integer; a float is cut toward zero, and of a complex one the real part.
     #[inline]
     pub fn to_i64(self) -> i64 {
         match self {
             Scalar::Float(x) => x as i64,
             Scalar::Int(x) => x,
             Scalar::Bool(x) => x as i64,
+            Scalar::Complex(x) => x.re as i64,
         }
+    }
+
+    /// The number as a complex one.
+    #[inline]
+    pub fn to_complex(self) -> Complex<f64> {
+        match self {
+            Scalar::Complex(x) => x,
+            real => Complex::new(real.to_f64(), 0.0),
+        }
+    }
+}
+
+impl From<Complex<f32>> for Scalar {
+    fn from(value: Complex<f32>) -> Self {
+        Scalar::Complex(value.to_complex())
+    }
+}
+
+impl From<Complex<f64>> for Scalar {
+    fn from(value: Complex<f64>) -> Self {
+        Scalar::Complex(value)
     }
 }
 

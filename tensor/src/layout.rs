@@ -156,6 +156,33 @@ impl Layout {
         result
     }
 
+    /// The layout of complex numbers as that of their parts, along a new last axis of 2.
+    pub fn as_real(&self) -> Self {
+        let rank = self.rank();
+        let mut dims: smallvec::SmallVec<[usize; MAX_RANK]> = self.shape.iter().copied().collect();
+        dims.push(2);
+        let strides = self.strides.map(|stride| stride * 2);
+        let mut result = Self { shape: Shape::new(dims), strides, offset: self.offset * 2 };
+        result.strides[rank] = 1;
+        result
+    }
+
+    /// The layout of pairs of parts as that of complex numbers, if each pair lies as one does.
+    pub fn as_complex(&self) -> Option<Self> {
+        let last = self.rank().checked_sub(1)?;
+        let even = |&stride: &isize| stride % 2 == 0;
+        let pairs = self.shape[last] == 2
+            && self.strides[last] == 1
+            && self.offset.is_multiple_of(2)
+            && self.strides[..last].iter().zip(self.shape.iter()).all(|(s, &n)| n == 1 || even(s));
+        let halves = self.strides.map(|stride| stride / 2);
+        pairs.then(|| Self {
+            shape: self.shape.without(last),
+            strides: halves,
+            offset: self.offset / 2,
+        })
+    }
+
     /// This layout read as `shape` of as many elements, if that can be done without a copy.
     pub fn reshape(&self, shape: &Shape) -> Option<Self> {
         debug_assert_eq!(self.shape.num_elements(), shape.num_elements());

@@ -10,15 +10,21 @@ use crate::{AnyTensor, DType, Device, Element, Error, Shape, TensorData};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Float;
 
-/// Kind of whole numbers: i64, i32, u8.
+/// Kind of whole numbers: i64, i32, i16, i8, u64, u32, u16, u8.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Int;
+
+/// Kind of complex numbers: complex64 (two f32), complex128 (two f64). They have no order, so
+/// extrema and comparisons other than equality are an error.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Complex;
 
 /// Kind of truth values.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bool;
 
-/// What kind of elements a tensor has. Sealed: [`Float`], [`Int`] and [`Bool`].
+/// What kind of elements a tensor has. Sealed: [`Float`], [`Int`], [`Bool`] and
+/// [`Complex`].
 pub trait Kind: Copy + Send + Sync + sealed::Sealed + 'static {
     /// The name in error texts.
     const NAME: &'static str;
@@ -28,7 +34,7 @@ pub trait Kind: Copy + Send + Sync + sealed::Sealed + 'static {
     fn holds(dtype: DType) -> bool;
 }
 
-/// A kind with arithmetic: [`Float`] or [`Int`].
+/// A kind with arithmetic: [`Float`], [`Int`] or [`Complex`].
 pub trait Numeric: Kind {}
 
 mod sealed {
@@ -36,6 +42,7 @@ mod sealed {
     impl Sealed for super::Float {}
     impl Sealed for super::Int {}
     impl Sealed for super::Bool {}
+    impl Sealed for super::Complex {}
 }
 
 impl Kind for Float {
@@ -62,6 +69,15 @@ impl Kind for Bool {
     }
 }
 
+impl Kind for Complex {
+    const NAME: &'static str = "complex";
+    const DEFAULT: DType = DType::Complex64;
+    fn holds(dtype: DType) -> bool {
+        dtype.is_complex()
+    }
+}
+
+impl Numeric for Complex {}
 impl Numeric for Float {}
 impl Numeric for Int {}
 

@@ -229,6 +229,8 @@ fn view_gradient(view: &View, dy: AnyTensor, shape: &Shape) -> AnyTensor {
         View::Slice(_) | View::Unfold { .. } | View::Diagonal(..) => {
             dy.unview(view.clone(), *shape)
         }
+        View::AsReal => dy.contiguous().apply(View::AsComplex, &[]),
+        View::AsComplex => dy.apply(View::AsReal, &[]),
         View::Detach => unreachable!("detach is never recorded"),
     }
 }

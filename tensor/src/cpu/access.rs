@@ -1,11 +1,13 @@
 //! How kernels reach the elements of tensors.
 //!
-//! A kernel computes in one of three types, [`Compute`]: `f32` (also for f16 and bf16, which are
-//! widened when read and rounded once when written), `f64`, and `i64` for integers and bools.
+//! A kernel computes in one of few types, [`Compute`]: `f32` (also for f16 and bf16, which are
+//! widened when read and rounded once when written), `f64`, `i64` for integers and bools, `u64`
+//! for itself, and the complex types.
 //! Inputs of any layout and dtype are read in row-major order, a run at a time.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use num_complex::Complex;
 
 use super::pool::{Scratch, bytes::Plain};
 use crate::dtype::to_odd;
@@ -64,7 +66,14 @@ stored! {
     bf16 => f32: |x| x.to_f32(), convert_to_f32_slice;
     i64 => i64: |x| x;
     i32 => i64: |x| x as i64;
+    i16 => i64: |x| x as i64;
+    i8 => i64: |x| x as i64;
+    u32 => i64: |x| x as i64;
+    u16 => i64: |x| x as i64;
     u8 => i64: |x| x as i64;
+    u64 => u64: |x| x;
+    Complex<f32> => Complex<f32>: |x| x;
+    Complex<f64> => Complex<f64>: |x| x;
 }
 
 /// The first element of the tensor's buffer. Bools are read as bytes.
@@ -187,8 +196,21 @@ macro_rules! compute {
                         DType::BF16 => scatter(values, output, start, $bf16),
                         DType::I64 => scatter(values, output, start, each(|$x: $type| $to_i64)),
                         DType::I32 => scatter(values, output, start, each(|$x: $type| $x as i32)),
+                        DType::I16 => scatter(values, output, start, each(|$x: $type| $x as i16)),
+                        DType::I8 => scatter(values, output, start, each(|$x: $type| $x as i8)),
+                        DType::U64 => scatter(values, output, start, each(|$x: $type| $x as u64)),
+                        DType::U32 => scatter(values, output, start, each(|$x: $type| $x as u32)),
+                        DType::U16 => scatter(values, output, start, each(|$x: $type| $x as u16)),
                         DType::U8 => scatter(values, output, start, each(|$x: $type| $x as u8)),
-                        DType::Bool => scatter(values, output, start, each(|$x: $type| ($x != 0 as $type) as u8)),
+                        DType::Bool => {
+                            scatter(values, output, start, each(|$x: $type| ($x != 0 as $type) as u8))
+                        }
+                        DType::Complex64 => {
+                            scatter(values, output, start, each(|$x: $type| Complex::new($x as f32, 0.0)))
+                        }
+                        DType::Complex128 => {
+                            scatter(values, output, start, each(|$x: $type| Complex::new($x as f64, 0.0)))
+                        }
                     }
                 }
             }
@@ -201,9 +223,48 @@ compute!(f32, [F32: f32, F16: f16, BF16: bf16], |x| x as f64, x as i64,
     bf16: |x: &[f32], y: &mut [bf16]| y.convert_from_f32_slice(x));
 compute!(f64, [F64: f64], |x| x, x as i64,
     f16: each(|x| f16::from_f32(to_odd(x))), bf16: each(|x| bf16::from_f32(to_odd(x))));
-compute!(i64, [I64: i64, I32: i32, U8: u8, Bool: u8], |x| x as f64, x,
+compute!(i64, [I64: i64, I32: i32, I16: i16, I8: i8, U32: u32, U16: u16, U8: u8, Bool: u8], |x| x as f64, x,
     f16: each(|x| f16::from_f32(to_odd(x as f64))),
     bf16: each(|x| bf16::from_f32(to_odd(x as f64))));
+
+compute!(u64, [U64: u64], |x| x as f64, x as i64,
+    f16: each(|x| f16::from_f32(to_odd(x as f64))),
+    bf16: each(|x| bf16::from_f32(to_odd(x as f64))));
+
+macro_rules! compute_complex {
+    ($type:ty, $dtype:ident) => {
+        impl Compute for $type {
+            unsafe fn read(tensor: &AnyTensor, layout: &Layout, start: usize, out: &mut [Self]) {
+                debug_assert_eq!(tensor.dtype(), DType::$dtype);
+                // SAFETY: the caller's promise, and this is the tensor's own dtype.
+                unsafe { gather::<$type>(tensor, layout, start, out) }
+            }
+
+            unsafe fn write(values: &[Self], output: &AnyTensor, start: usize) {
+                // SAFETY: the caller's promise, and each arm writes the output's own dtype.
+                unsafe {
+                    match output.dtype() {
+                        DType::Complex64 => scatter(
+                            values,
+                            output,
+                            start,
+                            each(|x: $type| x.cast::<Complex<f32>>()),
+                        ),
+                        DType::Complex128 => scatter(
+                            values,
+                            output,
+                            start,
+                            each(|x: $type| x.cast::<Complex<f64>>()),
+                        ),
+                        dtype => unreachable!("a complex number is no {dtype}"),
+                    }
+                }
+            }
+        }
+    };
+}
+compute_complex!(Complex<f32>, Complex64);
+compute_complex!(Complex<f64>, Complex128);
 
 /// The elements of a contiguous tensor of dtype `T`, if it is one.
 #[inline]
@@ -325,10 +386,14 @@ pub(crate) fn indices(
     tensor: &AnyTensor,
     extent: usize,
 ) -> crate::Result<Vec<usize>> {
-    let dense = Dense::<i64>::new(tensor);
-    let check = |&index: &i64| match usize::try_from(index) {
+    let check = |index: i64| match usize::try_from(index) {
         Ok(index) if index < extent => Ok(index),
         _ => Err(crate::Error::Index { op, index, size: extent }),
     };
-    dense.iter().map(check).collect()
+    if tensor.dtype() == DType::U64 {
+        // Beyond i64 no index fits any axis, and the largest one is refused like all of these.
+        let narrow = |&index: &u64| i64::try_from(index).unwrap_or(i64::MAX);
+        return Dense::<u64>::new(tensor).iter().map(narrow).map(check).collect();
+    }
+    Dense::<i64>::new(tensor).iter().copied().map(check).collect()
 }

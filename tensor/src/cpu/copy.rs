@@ -2,10 +2,10 @@
 
 use super::access::{Compute, Dense, Sink, pointer};
 use super::parallel::{CHUNK, Shared, chunks};
-use super::tile::number_type;
+use super::tile::element_type;
 use crate::layout::Layout;
 use crate::op::{Cat, Unview};
-use crate::{AnyTensor, DType, Element};
+use crate::{AnyTensor, DType, Element, Scalar};
 
 /// Copies `x` to the contiguous `y` of the same dtype, if there is a faster way than by tiles:
 /// whole runs of bytes, or a transposition by blocks.
@@ -28,7 +28,8 @@ pub(super) fn copy(x: &AnyTensor, y: &AnyTensor) -> bool {
         1 => transpose::<u8>(x, y),
         2 => transpose::<u16>(x, y),
         4 => transpose::<u32>(x, y),
-        _ => transpose::<u64>(x, y),
+        8 => transpose::<u64>(x, y),
+        _ => transpose::<u128>(x, y),
     }
 }
 
@@ -81,7 +82,7 @@ pub(super) fn cat(op: &Cat, inputs: &[&AnyTensor], y: &AnyTensor) {
     for x in inputs {
         let width: usize = x.shape()[op.axis..].iter().product();
         if width > 0 {
-            number_type!(y.dtype(), T => {
+            element_type!(y.dtype(), T => {
                 let x = Dense::<T>::new(x);
                 for (i, part) in x.chunks_exact(width).enumerate() {
                     // SAFETY: the rows of all inputs tile the output.
@@ -96,7 +97,7 @@ pub(super) fn cat(op: &Cat, inputs: &[&AnyTensor], y: &AnyTensor) {
 /// Adds each element of `x` where the view of the zeroed `y` reads it.
 pub(super) fn unview(op: &Unview, x: &AnyTensor, y: &AnyTensor) {
     let view = op.view.layout(&Layout::contiguous(op.shape)).expect("infer checked it").collapse();
-    number_type!(y.dtype(), T => {
+    element_type!(y.dtype(), T => {
         let x = Dense::<T>::new(x);
         // SAFETY: `y` is the only output, and new.
         let mut y = unsafe { Sink::<T>::new(y) };
@@ -141,8 +142,13 @@ pub(super) fn zero<T: Compute>(y: &mut [T]) {
 /// Fills an output with one number.
 pub(super) fn fill(op: &crate::op::Fill, y: &AnyTensor) {
     let value = op.value;
-    number_type!(y.dtype(), T => {
-        let value = if y.dtype().is_float() { T::from_f64(value.to_f64()) } else { T::from_i64(value.to_i64()) };
+    element_type!(y.dtype(), T => {
+        let value = match value {
+            Scalar::Float(x) => x.cast(),
+            Scalar::Int(x) => x.cast(),
+            Scalar::Bool(x) => x.cast(),
+            Scalar::Complex(x) => x.cast::<T>(),
+        };
         let tile = [value; 1024];
         chunks(y.num_elements(), CHUNK, |range| {
             for start in range.clone().step_by(tile.len()) {
@@ -156,7 +162,7 @@ pub(super) fn fill(op: &crate::op::Fill, y: &AnyTensor) {
 
 /// `start + i * step` for each `i`.
 pub(super) fn arange(op: &crate::op::Arange, y: &AnyTensor) {
-    if y.dtype().is_float() {
+    if y.dtype().is_float() || y.dtype().is_complex() {
         let (start, step) = (op.start.to_f64(), op.step.to_f64());
         let values: Vec<f64> = (0..op.len).map(|i| start + i as f64 * step).collect();
         // SAFETY: `y` is a new output of as many elements.

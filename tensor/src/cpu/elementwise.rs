@@ -4,7 +4,7 @@ use super::access::{Compute, Dense};
 use super::math::Math;
 use super::parallel::{CHUNK, chunks};
 use super::simd::{Isa, Kernel, dispatch};
-use super::tile::{Operand, TILE, number_type, tiles};
+use super::tile::{Operand, TILE, element_type, tiles};
 use crate::op::{
     Activation, ActivationBackward, Binary, BinaryKind, BinaryScalar, Cast, Unary, UnaryKind,
 };
@@ -14,7 +14,7 @@ pub(super) fn cast(_: &Cast, x: &AnyTensor, y: &AnyTensor) {
     if super::copy::copy(x, y) {
         return;
     }
-    number_type!(x.dtype(), T => tiles([Operand::<T>::new(x, y)], y, |[x], y| y.copy_from_slice(x)))
+    element_type!(x.dtype(), T => tiles([Operand::<T>::new(x, y)], y, |[x], y| y.copy_from_slice(x)))
 }
 
 pub(super) fn unary(op: &Unary, x: &AnyTensor, y: &AnyTensor) {
@@ -369,7 +369,7 @@ fn float_scalar<T: Real>(op: &BinaryScalar, x: &AnyTensor, y: &AnyTensor) {
 }
 
 pub(super) fn select_where([mask, a, b]: [&AnyTensor; 3], y: &AnyTensor) {
-    number_type!(a.dtype(), T => {
+    element_type!(a.dtype(), T => {
         let operands = [Operand::<T>::new(a, y), Operand::new(b, y)];
         where_tiles(Operand::new(mask, y), operands, y)
     })

@@ -3,7 +3,7 @@
 use super::access::{Compute, Dense, Sink, indices};
 use super::copy::zero;
 use super::parallel::{Shared, rows};
-use super::tile::number_type;
+use super::tile::element_type;
 use crate::op::{Gather, GatherBackward, Select, SelectBackward};
 use crate::{AnyTensor, Result, Shape};
 
@@ -18,7 +18,7 @@ pub(super) fn select(op: &Select, [x, index]: [&AnyTensor; 2], y: &AnyTensor) ->
     if y.num_elements() == 0 {
         return Ok(());
     }
-    number_type!(x.dtype(), T => {
+    element_type!(x.dtype(), T => {
         let x = Dense::<T>::new(x);
         rows(y.num_elements() / inner, inner, |range| {
             for row in range {
@@ -42,7 +42,7 @@ pub(super) fn select_backward(
     const COLUMNS: usize = 16;
     let [outer, entries, inner] = around(dy.shape_ref(), op.axis);
     let index = indices("select_backward", index, op.extent)?;
-    number_type!(dx.dtype(), T => {
+    element_type!(dx.dtype(), T => {
         let dy = Dense::<T>::new(dy);
         // SAFETY: `dx` is the only output, and new.
         let mut dx = unsafe { Sink::<T>::new(dx) };
@@ -89,7 +89,7 @@ pub(super) fn gather(op: &Gather, [x, index]: [&AnyTensor; 2], y: &AnyTensor) ->
     let (source, shape) = (x.shape(), y.shape());
     let [_, extent, inner] = around(&source, op.axis);
     let index = indices("gather", index, extent)?;
-    number_type!(x.dtype(), T => {
+    element_type!(x.dtype(), T => {
         let x = Dense::<T>::new(x);
         rows(index.len(), 8, |range| {
             for i in range {
@@ -110,7 +110,7 @@ pub(super) fn gather_backward(
     let [_, extent, inner] = around(&op.shape, op.axis);
     let shape = dy.shape();
     let index = indices("gather_backward", index, extent)?;
-    number_type!(dx.dtype(), T => {
+    element_type!(dx.dtype(), T => {
         let dy = Dense::<T>::new(dy);
         // SAFETY: `dx` is the only output, and new.
         let mut dx = unsafe { Sink::<T>::new(dx) };

@@ -233,6 +233,9 @@ pub(crate) mod bytes {
     impl Plain for f32 {}
     impl Plain for f64 {}
     impl Plain for i64 {}
+    impl Plain for u64 {}
+    impl Plain for num_complex::Complex<f32> {}
+    impl Plain for num_complex::Complex<f64> {}
 }
 
 impl<T> std::ops::Deref for Scratch<T> {

@@ -98,7 +98,7 @@ pub(super) fn random(op: &Random, y: &AnyTensor) {
     let law = op.distribution;
     match y.dtype() {
         DType::F64 => fill(op, y, |words| block_f64(law, words)),
-        DType::Bool | DType::U8 | DType::I32 | DType::I64 => {
+        dtype if dtype.is_int() || dtype == DType::Bool => {
             fill(op, y, |words| block_f32(law, words).map(|x| x.floor().to_i64()))
         }
         _ => fill(op, y, |words| block_f32(law, words)),

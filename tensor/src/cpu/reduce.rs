@@ -100,6 +100,7 @@ macro_rules! combine {
 }
 combine!(f32, f64, f32::NEG_INFINITY, f32::INFINITY, |a, b| a + b, a * b);
 combine!(f64, f64, f64::NEG_INFINITY, f64::INFINITY, |a, b| a + b, a * b);
+combine!(u64, u64, u64::MIN, u64::MAX, |a, b| a.wrapping_add(b), a.wrapping_mul(b));
 combine!(i64, i64, i64::MIN, i64::MAX, |a, b| a.wrapping_add(b), a.wrapping_mul(b));
 
 /// Combines one block.

@@ -133,7 +133,7 @@ fn buffered<T: Compute, const N: usize, const SIZE: usize>(
     });
 }
 
-/// Runs `$body` with `$T` as the type that `$dtype` is computed in.
+/// Runs `$body` with `$T` as the type that real numbers of `$dtype` are computed in.
 macro_rules! number_type {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
@@ -145,7 +145,12 @@ macro_rules! number_type {
                 type $T = f32;
                 $body
             }
-            $crate::DType::I64 | $crate::DType::I32 | $crate::DType::U8 | $crate::DType::Bool => {
+            $crate::DType::U64 => {
+                type $T = u64;
+                $body
+            }
+            dtype if dtype.is_complex() => unreachable!("the rule refuses {dtype}"),
+            _ => {
                 type $T = i64;
                 $body
             }
@@ -153,3 +158,21 @@ macro_rules! number_type {
     };
 }
 pub(super) use number_type;
+
+/// As [`number_type`], for kernels that move or add elements and so take complex numbers too.
+macro_rules! element_type {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::Complex64 => {
+                type $T = num_complex::Complex<f32>;
+                $body
+            }
+            $crate::DType::Complex128 => {
+                type $T = num_complex::Complex<f64>;
+                $body
+            }
+            dtype => $crate::cpu::tile::number_type!(dtype, $T => $body),
+        }
+    };
+}
+pub(super) use element_type;

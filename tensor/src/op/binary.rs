@@ -81,6 +81,12 @@ impl BinaryKind {
         matches!(self, BinaryKind::And | BinaryKind::Or | BinaryKind::Xor)
     }
 
+    /// Whether this is defined for complex numbers.
+    const fn on_complex(self) -> bool {
+        use BinaryKind::*;
+        matches!(self, Add | Sub | Mul | Div | Pow | Equal | NotEqual)
+    }
+
     const fn name(self) -> &'static str {
         use BinaryKind::*;
         match self {
@@ -109,6 +115,7 @@ impl BinaryKind {
         let dtype = inputs[0].dtype;
         let accepted = match dtype {
             DType::Bool => self.is_logical() || self.is_comparison(),
+            dtype if dtype.is_complex() => self.on_complex(),
             dtype => dtype.is_int() || !self.is_logical(),
         };
         if !accepted {

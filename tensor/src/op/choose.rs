@@ -59,6 +59,11 @@ impl Operation for Cast {
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let [x] = check::arity(self.name(), inputs)?;
+        if x.dtype.is_complex() && !self.dtype.is_complex() {
+            let rule =
+                format!("a complex number is no {}; take `real`, `imag` or `abs`", self.dtype);
+            return Err(check::dtype_error(self.name(), inputs, rule));
+        }
         Ok(one(Meta { shape: x.shape, dtype: self.dtype }))
     }
 

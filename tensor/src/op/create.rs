@@ -1,7 +1,7 @@
 //! Tensors out of nothing.
 
 use super::{Keeps, Meta, Metas, Operation, check, one};
-use crate::{DType, Result, Scalar};
+use crate::{DType, Error, Result, Scalar};
 
 /// Every element the same number.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +117,14 @@ impl Operation for Random {
             Distribution::Uniform(low, high) => low <= high && (high - low).is_finite(),
             Distribution::Normal(mean, std) => mean.is_finite() && std.is_finite() && std >= 0.0,
         };
+        if self.meta.dtype.is_complex() {
+            let rule = "draw the parts of complex numbers apart";
+            return Err(Error::DType {
+                op: self.name(),
+                dtypes: vec![self.meta.dtype],
+                rule: rule.into(),
+            });
+        }
         if !valid {
             let rule = format!("{:?} is not a distribution", self.distribution);
             return Err(check::argument(self.name(), rule));

@@ -120,6 +120,9 @@ impl Operation for Reduce {
             let rule = "any and all are for bools, the others for numbers";
             return Err(check::dtype_error(self.name(), inputs, rule));
         }
+        if x.dtype.is_complex() && matches!(self.kind, ReduceKind::Max | ReduceKind::Min) {
+            return Err(check::dtype_error(self.name(), inputs, "complex numbers have no order"));
+        }
         if matches!(self.kind, ReduceKind::Max | ReduceKind::Min) {
             refuse_empty(self.name(), x, self.axes)?;
         }
@@ -183,8 +186,9 @@ impl Operation for ArgReduce {
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let [x] = check::arity(self.name(), inputs)?;
         check::axis(self.name(), x, self.axis)?;
-        if x.dtype == DType::Bool {
-            return Err(check::dtype_error(self.name(), inputs, "bools have no order"));
+        if x.dtype == DType::Bool || x.dtype.is_complex() {
+            let rule = "bools and complex numbers have no order";
+            return Err(check::dtype_error(self.name(), inputs, rule));
         }
         refuse_empty(self.name(), x, Axes::single(self.axis))?;
         Ok(one(Meta::new(x.shape.with(self.axis, 1), DType::I64)))

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::{Keeps, Meta, Metas, Operation, check, one};
 use crate::layout::{AxisSlice, Layout};
-use crate::{Error, Result, Shape};
+use crate::{DType, Error, Result, Shape};
 
 /// A new [`Layout`] of the same bytes. Backends never see one: `apply` resolves it on the spot. It
 /// is an operation so that the tape can route a gradient through it and a recorded program is
@@ -33,6 +33,10 @@ pub enum View {
     },
     /// The elements with equal indices along two axes, as a new last axis.
     Diagonal(usize, usize),
+    /// Complex numbers as pairs of real ones: a new last axis with the real and the imaginary part.
+    AsReal,
+    /// Pairs of real numbers along the last axis, which must lie side by side, as complex ones.
+    AsComplex,
     /// The same elements with no gradient flowing back: `detach`.
     Detach,
 }
@@ -66,7 +70,7 @@ impl View {
             }),
             View::Slice(slices) => {
                 for slice in slices {
-                    check::axis(op, &Meta { shape: *shape, dtype: crate::DType::U8 }, slice.axis)?;
+                    check::axis(op, &Meta { shape: *shape, dtype: DType::U8 }, slice.axis)?;
                     let extent = shape[slice.axis];
                     let last = slice.len.checked_sub(1).map_or(Some(0), |steps| {
                         let distance = isize::try_from(steps).ok()?.checked_mul(slice.step)?;
@@ -85,7 +89,7 @@ impl View {
                 Ok(input.slice(slices))
             }
             &View::Unfold { axis, size, step } => {
-                check::axis(op, &Meta { shape: *shape, dtype: crate::DType::U8 }, axis)?;
+                check::axis(op, &Meta { shape: *shape, dtype: DType::U8 }, axis)?;
                 if size == 0 || step == 0 || size > shape[axis] {
                     return Err(error(format!(
                         "windows of {size}, {step} apart, do not fit axis {axis}"
@@ -100,7 +104,31 @@ impl View {
                 }
                 Ok(input.diagonal(first, second))
             }
+            View::AsReal => {
+                shape.inserted(shape.rank(), 2)?;
+                Ok(input.as_real())
+            }
+            View::AsComplex => input
+                .as_complex()
+                .ok_or_else(|| error("the last axis must be pairs that lie side by side".into())),
             View::Detach => Ok(*input),
+        }
+    }
+
+    /// The dtype of the output, or the rule that the input breaks.
+    #[inline]
+    pub fn dtype(&self, input: DType) -> Result<DType> {
+        let wrong = |rule: &str| {
+            Err(Error::DType { op: self.name(), dtypes: vec![input], rule: rule.into() })
+        };
+        match self {
+            View::AsReal if !input.is_complex() => wrong("a complex tensor is needed"),
+            View::AsReal => Ok(input.real()),
+            View::AsComplex if !matches!(input, DType::F32 | DType::F64) => {
+                wrong("the parts of a complex number are f32 or f64")
+            }
+            View::AsComplex => Ok(input.complex()),
+            _ => Ok(input),
         }
     }
 }
@@ -114,6 +142,8 @@ impl Operation for View {
             View::Slice(_) => "slice",
             View::Unfold { .. } => "unfold",
             View::Diagonal(..) => "diagonal",
+            View::AsReal => "view_as_real",
+            View::AsComplex => "view_as_complex",
             View::Detach => "detach",
         }
     }
@@ -121,7 +151,7 @@ impl Operation for View {
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let [input] = check::arity(self.name(), inputs)?;
         let layout = self.layout(&Layout::contiguous(input.shape))?;
-        Ok(one(Meta::new(layout.shape(), input.dtype)))
+        Ok(one(Meta::new(layout.shape(), self.dtype(input.dtype)?)))
     }
 
     fn keeps(&self, _: u32) -> Keeps {

@@ -6,6 +6,7 @@ mod image;
 mod scalar;
 
 use half::{bf16, f16};
+use num_complex::Complex;
 
 use self::image::{max_pool, shares, taps};
 use self::scalar::{binary, unary};
@@ -82,8 +83,14 @@ fn load(x: &AnyTensor, position: usize) -> f64 {
         DType::BF16 => read::<bf16>(x, position),
         DType::I64 => read::<i64>(x, position),
         DType::I32 => read::<i32>(x, position),
+        DType::I16 => read::<i16>(x, position),
+        DType::I8 => read::<i8>(x, position),
+        DType::U64 => read::<u64>(x, position),
+        DType::U32 => read::<u32>(x, position),
+        DType::U16 => read::<u16>(x, position),
         DType::U8 => read::<u8>(x, position),
         DType::Bool => read::<bool>(x, position),
+        dtype => unreachable!("{dtype} has an oracle of its own"),
     }
 }
 
@@ -98,18 +105,30 @@ fn save(y: &AnyTensor, position: usize, value: f64) {
         DType::F16 => write::<f16>(y, position, Element::from_f64(value)),
         DType::BF16 => write::<bf16>(y, position, Element::from_f64(value)),
         // The arithmetic of narrow integers wraps.
-        DType::I64 => write(y, position, value as i64),
+        DType::I64 => write(y, position, value as i64 as i64),
         DType::I32 => write(y, position, value as i64 as i32),
+        DType::I16 => write(y, position, value as i64 as i16),
+        DType::I8 => write(y, position, value as i64 as i8),
+        DType::U64 => write(y, position, value as i128 as u64),
+        DType::U32 => write(y, position, value as i64 as u32),
+        DType::U16 => write(y, position, value as i64 as u16),
         DType::U8 => write(y, position, value as i64 as u8),
         DType::Bool => write(y, position, value != 0.0),
+        DType::Complex64 => write::<Complex<f32>>(y, position, Element::from_f64(value)),
+        DType::Complex128 => write::<Complex<f64>>(y, position, Element::from_f64(value)),
     }
 }
 
 /// A float as an integer of the narrow types: cut toward zero, and at the ends of the range.
 fn saturate(dtype: DType, x: f64) -> f64 {
     match dtype {
-        DType::I32 => (x as i32).into(),
-        DType::U8 => (x as u8).into(),
+        DType::I32 => x as i32 as f64,
+        DType::I16 => x as i16 as f64,
+        DType::I8 => x as i8 as f64,
+        DType::U64 => x as u64 as f64,
+        DType::U32 => x as u32 as f64,
+        DType::U16 => x as u16 as f64,
+        DType::U8 => x as u8 as f64,
         _ => x,
     }
 }
@@ -371,16 +390,27 @@ fn reduce(kind: ReduceKind, x: &Array, shape: &[usize]) -> Array {
         ReduceKind::Min => f64::INFINITY,
     };
     let mut y = map(shape, |_| start);
+    // What rounding took from each sum (Neumaier 1974): an oracle must not need a tolerance.
+    let mut lost = Array::zeros(shape);
     for i in indices(&x.shape) {
         let value = x.at(&i);
         let to: Vec<_> = i.iter().zip(shape).map(|(&i, &n)| i.min(n - 1)).collect();
         let total = y.at_mut(&to);
         *total = match kind {
-            ReduceKind::Sum | ReduceKind::Mean => *total + value,
+            ReduceKind::Sum | ReduceKind::Mean => {
+                let (old, sum) = (*total, *total + value);
+                let (large, small) =
+                    if old.abs() >= value.abs() { (old, value) } else { (value, old) };
+                *lost.at_mut(&to) += (large - sum) + small;
+                sum
+            }
             ReduceKind::Prod => *total * value,
             ReduceKind::Max | ReduceKind::Any => binary(BinaryKind::Max, DType::F64, *total, value),
             ReduceKind::Min | ReduceKind::All => binary(BinaryKind::Min, DType::F64, *total, value),
         };
+    }
+    for (total, lost) in y.values.iter_mut().zip(lost.values).filter(|(y, _)| y.is_finite()) {
+        *total += lost;
     }
     if kind == ReduceKind::Mean {
         let n = x.values.len() as f64 / y.values.len().max(1) as f64;

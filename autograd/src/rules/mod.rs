@@ -3,12 +3,13 @@
 //! Only gradients that someone asked for are computed. A fused backward is an operation of its own,
 //! whose gradient in turn comes from its decomposition.
 
+mod custom;
 mod decomposition;
 mod elementwise;
 
 use kiln_tensor::op::{
     Axes, BatchNormBackward, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, CrossEntropyBackward,
-    LayerNormBackward, MatMul, MaxPool2dBackward, Meta, Op, Reduce, ReduceKind, Select,
+    Derivative, LayerNormBackward, MatMul, MaxPool2dBackward, Meta, Op, Reduce, ReduceKind, Select,
     SelectBackward, SoftmaxBackward, View, cat_parts, inverse_permutation,
 };
 use kiln_tensor::{AnyTensor, Result, Shape, Tracked};
@@ -26,6 +27,10 @@ pub fn not_differentiable(op: &Op) -> Option<&'static str> {
     match op {
         Op::Fill(_) | Op::Arange(_) | Op::Random(_) => Some("it has no inputs"),
         Op::SgdUpdate(_) | Op::AdamUpdate(_) => Some("an optimizer step is not differentiated"),
+        Op::Custom(custom) => match custom.op().derivative() {
+            Derivative::None(reason) => Some(reason),
+            Derivative::Rule(_) | Derivative::Decomposition => None,
+        },
         _ => None,
     }
 }
@@ -85,6 +90,11 @@ pub(crate) fn gradients(
     mut cx: Context<'_>,
     mut outputs: SmallVec<[Option<AnyTensor>; 1]>,
 ) -> Result<Results> {
+    if let Op::Custom(custom) = &cx.step.op
+        && let Derivative::Rule(rule) = custom.op().derivative()
+    {
+        return custom::by_rule(custom.op(), rule, &mut cx, &outputs);
+    }
     if outputs.iter().skip(1).any(Option::is_some) {
         // The fused backwards know the first output; gradients of the statistics are rare.
         return through_decomposition(&cx, &outputs);
@@ -208,7 +218,8 @@ pub(crate) fn gradients(
         | Op::LayerNormBackward(_)
         | Op::BatchNormBackward(_)
         | Op::BatchNormEval(_)
-        | Op::CrossEntropyBackward(_) => {
+        | Op::CrossEntropyBackward(_)
+        | Op::Custom(_) => {
             outputs[0] = Some(dy);
             return through_decomposition(&cx, &outputs);
         }

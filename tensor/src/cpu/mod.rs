@@ -65,6 +65,11 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    #[inline]
+    fn supports(&self, op: &Op) -> bool {
+        !matches!(op, Op::Custom(op) if op.op().cpu().is_none())
+    }
+
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
         let y = &outputs[0];
         match op {
@@ -110,6 +115,7 @@ impl Backend for Cpu {
             Op::Dropout(op) => random::dropout(op, inputs[0], y),
             Op::SgdUpdate(op) => update::sgd(op, inputs, outputs),
             Op::AdamUpdate(op) => update::adam(op, inputs, outputs),
+            Op::Custom(op) => return op.execute(inputs, outputs),
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ mod check;
 mod choose;
 mod conv;
 mod create;
+mod custom;
 mod dropout;
 mod index;
 mod loss;
@@ -33,6 +34,9 @@ pub use binary::{Binary, BinaryKind, BinaryScalar};
 pub use choose::{Cast, Where};
 pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad};
 pub use create::{Arange, Distribution, Fill, Random};
+pub use custom::{
+    CpuInput, CpuKernel, CpuOutput, Custom, CustomOp, Derivative, GradientRule, Kept,
+};
 pub use dropout::Dropout;
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
 pub use loss::{CrossEntropy, CrossEntropyBackward};
@@ -246,6 +250,7 @@ operations! {
     Dropout,
     SgdUpdate,
     AdamUpdate,
+    Custom,
 }
 
 /// One meta as the only output.

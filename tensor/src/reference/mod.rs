@@ -105,7 +105,7 @@ fn save(y: &AnyTensor, position: usize, value: f64) {
         DType::F16 => write::<f16>(y, position, Element::from_f64(value)),
         DType::BF16 => write::<bf16>(y, position, Element::from_f64(value)),
         // The arithmetic of narrow integers wraps.
-        DType::I64 => write(y, position, value as i64 as i64),
+        DType::I64 => write(y, position, value as i64),
         DType::I32 => write(y, position, value as i64 as i32),
         DType::I16 => write(y, position, value as i64 as i16),
         DType::I8 => write(y, position, value as i64 as i8),

@@ -3,7 +3,7 @@
 use kiln_tensor::{AnyTensor, Error, Float, Tensor, Tracked};
 
 use crate::backward::{Backward, Gradients};
-use crate::node::Node;
+use crate::node::{Node, Origin};
 
 /// Differentiation of float tensors; the prelude brings it in.
 pub trait Autograd: Sized {
@@ -61,5 +61,5 @@ pub fn leaf(tensor: &AnyTensor) -> AnyTensor {
     if tensor.tracked().is_some() {
         return tensor.clone();
     }
-    tensor.with_tracked(Some(Tracked { node: Node::leaf(), output: 0 }))
+    tensor.with_tracked(Some(Tracked { node: Node::new(Origin::Leaf), output: 0 }))
 }

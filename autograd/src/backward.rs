@@ -1,31 +1,31 @@
-//! The walk from outputs to leaves.
+//! Backward passes and what they give.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::btree_map::Entry;
 
 use kiln_tensor::op::BinaryKind;
-use kiln_tensor::{AnyTensor, Error, Result, Tensor};
-use smallvec::SmallVec;
+use kiln_tensor::{AnyTensor, Error, OrFail, Result, Tensor};
 
-use crate::mode::with_mode;
-use crate::node::{Node, Parent, parent};
-use crate::rules::{self, Context};
+use crate::node::parent;
+use crate::walk::{Targets, Walk};
 
-/// The gradients that a backward pass computed, one for each leaf that it reached.
-#[derive(Debug, Default)]
+/// The gradients that a backward pass computed: one for each leaf that it reached, and one for each
+/// tensor that it was [told to keep](Backward::keep).
+#[derive(Clone, Debug, Default)]
 pub struct Gradients {
-    by_node: BTreeMap<u64, AnyTensor>,
+    // By the id of the node and the output of it: in the order in which leaves were made.
+    by_output: BTreeMap<(u64, u32), AnyTensor>,
 }
 
 impl Gradients {
-    /// The gradient of a leaf; `None` if the pass did not reach it.
+    /// The gradient of a leaf or a kept tensor; `None` if the pass did not reach it.
     pub fn get(&self, tensor: &AnyTensor) -> Option<&AnyTensor> {
-        self.by_node.get(&node_id(tensor)?)
+        self.by_output.get(&key(tensor)?)
     }
 
-    /// Takes the gradient of a leaf out.
+    /// Takes the gradient of a leaf or a kept tensor out.
     pub fn remove(&mut self, tensor: &AnyTensor) -> Option<AnyTensor> {
-        self.by_node.remove(&node_id(tensor)?)
+        self.by_output.remove(&key(tensor)?)
     }
 
     /// Puts a gradient in the place of that of a leaf: a clipped one, or one averaged over
@@ -33,7 +33,7 @@ impl Gradients {
     #[track_caller]
     pub fn insert(&mut self, tensor: &AnyTensor, gradient: AnyTensor) {
         const OP: &str = "gradients";
-        let Some(id) = node_id(tensor) else {
+        let Some(id) = key(tensor) else {
             let rule = "the tensor is not tracked; call `require_grad` on it".into();
             kiln_tensor::fail(Error::Autograd { op: OP, rule })
         };
@@ -42,32 +42,54 @@ impl Gradients {
             let rule = "a gradient has the shape of its tensor".into();
             kiln_tensor::fail(Error::Shape { op: OP, shapes, rule });
         }
-        self.by_node.insert(id, gradient);
+        self.by_output.insert(id, gradient);
+    }
+
+    /// Adds the gradients of another pass, in place where nobody else holds them: for batches that
+    /// are too large for one pass.
+    ///
+    /// ```
+    /// use kiln_autograd::Autograd;
+    /// use kiln_tensor::Tensor;
+    /// let x = Tensor::<1>::from([3.0]).require_grad();
+    /// let mut grads = (&x * 2.0).backward();
+    /// grads.accumulate((&x * 5.0).backward());
+    /// assert_eq!(x.grad(&grads).unwrap().item::<f32>(), 7.0);
+    /// ```
+    pub fn accumulate(&mut self, other: Gradients) {
+        for (key, gradient) in other.by_output {
+            match self.by_output.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(gradient);
+                }
+                Entry::Occupied(mut sum) => sum.get_mut().binary_assign(BinaryKind::Add, &gradient),
+            }
+        }
     }
 
     /// How many leaves have a gradient.
     pub fn len(&self) -> usize {
-        self.by_node.len()
+        self.by_output.len()
     }
 
     /// Whether no leaf has one.
     pub fn is_empty(&self) -> bool {
-        self.by_node.is_empty()
+        self.by_output.is_empty()
     }
 
     /// Every gradient, in the order in which their leaves were made.
     pub fn iter(&self) -> impl Iterator<Item = &AnyTensor> {
-        self.by_node.values()
+        self.by_output.values()
     }
 
     /// Every gradient, to be changed in place.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut AnyTensor> {
-        self.by_node.values_mut()
+        self.by_output.values_mut()
     }
 }
 
-fn node_id(tensor: &AnyTensor) -> Option<u64> {
-    Some(parent(tensor.tracked()?)?.node.id)
+fn key(tensor: &AnyTensor) -> Option<(u64, u32)> {
+    Some(parent(tensor.tracked()?)?.key())
 }
 
 /// A backward pass with options. [`Autograd::backward`](crate::Autograd::backward) is the plain one.
@@ -87,6 +109,7 @@ pub struct Backward {
     retain_graph: bool,
     create_graph: bool,
     seed: Option<AnyTensor>,
+    kept: Vec<AnyTensor>,
 }
 
 impl Backward {
@@ -113,99 +136,94 @@ impl Backward {
         self
     }
 
+    /// Gives the gradient of `tensor` as well, which need not be a leaf: `retain_grad` of PyTorch.
+    /// An untracked tensor has none.
+    ///
+    /// ```
+    /// use kiln_autograd::{Autograd, Backward};
+    /// use kiln_tensor::Tensor;
+    /// let x = Tensor::<1>::from([3.0]).require_grad();
+    /// let hidden = &x * 2.0;
+    /// let grads = Backward::new().keep(&hidden).run(&(&hidden * &hidden));
+    /// assert_eq!(hidden.grad(&grads).unwrap().item::<f32>(), 12.0);
+    /// assert_eq!(x.grad(&grads).unwrap().item::<f32>(), 24.0);
+    /// ```
+    pub fn keep<const D: usize>(mut self, tensor: impl AsRef<Tensor<D>>) -> Self {
+        self.kept.push(tensor.as_ref().as_any().clone());
+        self
+    }
+
     /// Runs the pass from `output`. Panics if it is not tracked, if the seed has another shape, or
     /// if the graph was freed by an earlier pass.
     #[track_caller]
     pub fn run<const D: usize>(self, output: &Tensor<D>) -> Gradients {
-        const OP: &str = "backward";
-        let output = output.as_any();
-        let Some(root) = output.tracked().and_then(parent) else {
-            let rule = "the tensor does not depend on any that requires a gradient".into();
-            kiln_tensor::fail(Error::Autograd { op: OP, rule })
-        };
-        if let Some(seed) = &self.seed
-            && seed.shape() != output.shape()
-        {
-            let rule = "the output's gradient must have its shape".into();
-            let shapes = vec![seed.shape(), output.shape()];
-            kiln_tensor::fail(Error::Shape { op: OP, shapes, rule });
-        }
-        let seed = self.seed.unwrap_or_else(|| output.ones_like());
-        let retain = self.retain_graph || self.create_graph;
-        let walk = Walk { retain, create_graph: self.create_graph, boundary: &[] };
-        let by_node = match walk.run([(root, seed)]) {
-            Ok(by_node) => by_node,
-            Err(error) => kiln_tensor::fail(error),
-        };
-        Gradients { by_node }
+        let seed = self.seed.clone();
+        let parents = self.kept.iter().filter_map(|tensor| parent(tensor.tracked()?));
+        let targets = Targets::new(parents, false);
+        self.walk(&[output.as_any()], &[seed], &targets).or_fail()
     }
-}
 
-/// How a walk goes over the graph.
-pub(crate) struct Walk<'a> {
-    /// Whether saved values stay for another walk.
-    pub retain: bool,
-    /// Whether the walk itself is recorded.
-    pub create_graph: bool,
-    /// Nodes that are treated as leaves, by id.
-    pub boundary: &'a [u64],
-}
+    /// The gradients of `outputs`, summed, by `inputs` and nothing else: `torch.autograd.grad`.
+    /// An input that the outputs do not depend on has none.
+    ///
+    /// ```
+    /// use kiln_autograd::{Autograd, Backward};
+    /// use kiln_tensor::Tensor;
+    /// let (x, w) = (Tensor::<1>::from([3.0]).require_grad(), Tensor::<1>::from([2.0]).require_grad());
+    /// let y = &x * &x * &w;
+    /// let dx = Backward::new().grad(&[y.as_any()], &[x.as_any()]).swap_remove(0).unwrap();
+    /// assert_eq!(dx.item::<f32>(), 12.0);
+    /// ```
+    #[track_caller]
+    pub fn grad(self, outputs: &[&AnyTensor], inputs: &[&AnyTensor]) -> Vec<Option<AnyTensor>> {
+        let seeds: Vec<_> = outputs.iter().map(|_| self.seed.clone()).collect();
+        self.grad_with(outputs, &seeds, inputs)
+    }
 
-/// A node with the gradients of its outputs that have arrived so far.
-struct Pending {
-    node: Arc<Node>,
-    gradients: SmallVec<[Option<AnyTensor>; 1]>,
-}
+    /// As [`Backward::grad`], each output with a gradient of its own; `None` is ones.
+    #[track_caller]
+    pub fn grad_with(
+        self,
+        outputs: &[&AnyTensor],
+        seeds: &[Option<AnyTensor>],
+        inputs: &[&AnyTensor],
+    ) -> Vec<Option<AnyTensor>> {
+        let parents = inputs.iter().filter_map(|tensor| parent(tensor.tracked()?));
+        let targets = Targets::new(parents, true);
+        let gradients = self.walk(outputs, seeds, &targets).or_fail();
+        inputs.iter().map(|input| gradients.get(input).cloned()).collect()
+    }
 
-impl Walk<'_> {
-    /// Gradients of the leaves below `roots`, by the id of their node.
-    pub fn run(
+    fn walk(
         &self,
-        roots: impl IntoIterator<Item = (Parent, AnyTensor)>,
-    ) -> Result<BTreeMap<u64, AnyTensor>> {
-        with_mode(self.create_graph, || {
-            let mut pending = BTreeMap::new();
-            let mut leaves = BTreeMap::new();
-            for (root, gradient) in roots {
-                arrive(&mut pending, &root, gradient);
+        outputs: &[&AnyTensor],
+        seeds: &[Option<AnyTensor>],
+        targets: &Targets,
+    ) -> Result<Gradients> {
+        const OP: &str = "backward";
+        if outputs.len() != seeds.len() {
+            let rule = format!("{} outputs, but {} gradients of them", outputs.len(), seeds.len());
+            return Err(Error::Argument { op: OP, rule });
+        }
+        let root = |(&output, seed): (&&AnyTensor, &Option<AnyTensor>)| {
+            let Some(root) = output.tracked().and_then(parent) else {
+                let rule = "the tensor does not depend on any that requires a gradient".into();
+                return Err(Error::Autograd { op: OP, rule });
+            };
+            let seed = seed.clone().unwrap_or_else(|| output.ones_like());
+            if seed.meta() != output.meta() {
+                let rule = "the output's gradient must have its shape and dtype".into();
+                let shapes = vec![seed.shape(), output.shape()];
+                return Err(Error::Shape { op: OP, shapes, rule });
             }
-            // The newest node first: all that depend on it have been visited by then.
-            while let Some((id, Pending { node, gradients })) = pending.pop_last() {
-                match &node.step {
-                    Some(step) if !self.boundary.contains(&id) => {
-                        let Some(saved) = step.saved(self.retain) else {
-                            let rule = "the graph was freed by an earlier backward pass; \
-                                        use `Backward::new().retain_graph()` for the first one";
-                            let op = step.op.spec().name();
-                            return Err(Error::Autograd { op, rule: rule.into() });
-                        };
-                        let context =
-                            Context { node: &node, step, saved, create_graph: self.create_graph };
-                        let results = rules::gradients(context, gradients)?;
-                        for (input, gradient) in step.inputs.iter().zip(results) {
-                            if let (Some(parent), Some(gradient)) = (&input.parent, gradient) {
-                                debug_assert_eq!(gradient.meta(), input.meta, "{:?}", step.op);
-                                arrive(&mut pending, parent, gradient);
-                            }
-                        }
-                    }
-                    _ => leaves.extend(gradients.into_iter().flatten().next().map(|g| (id, g))),
-                }
-            }
-            Ok(leaves)
-        })
+            Ok((root, seed))
+        };
+        let roots: Vec<_> = outputs.iter().zip(seeds).map(root).collect::<Result<_>>()?;
+        let retain = self.retain_graph || self.create_graph;
+        let targets = Some(targets);
+        let walk = Walk { retain, create_graph: self.create_graph, floor: 0, targets };
+        let arrived = walk.run(roots)?;
+        let by_output = arrived.into_iter().map(|(key, (_, gradient))| (key, gradient)).collect();
+        Ok(Gradients { by_output })
     }
-}
-
-/// Adds a gradient to what has arrived at an output: in place, if nobody else holds that.
-fn arrive(pending: &mut BTreeMap<u64, Pending>, to: &Parent, gradient: AnyTensor) {
-    let entry = pending.entry(to.node.id).or_insert_with(|| {
-        let outputs = to.node.step.as_ref().map_or(1, |step| step.outputs);
-        Pending { node: to.node.clone(), gradients: SmallVec::from_elem(None, outputs) }
-    });
-    let slot = &mut entry.gradients[to.output as usize];
-    *slot = Some(match slot.take() {
-        Some(sum) => sum.binary_owned(BinaryKind::Add, &gradient),
-        None => gradient,
-    });
 }

@@ -4,9 +4,9 @@ use kiln_tensor::op::View;
 use kiln_tensor::{AnyTensor, Outputs, TensorData};
 
 use crate::api::leaf;
-use crate::backward::Walk;
-use crate::mode::{no_grad, with_mode};
+use crate::mode::{Mode, no_grad, with_mode};
 use crate::node::parent;
+use crate::walk::Walk;
 
 /// How far a gradient may be from the finite difference.
 #[derive(Clone, Copy, Debug)]
@@ -126,24 +126,24 @@ fn gradients(
     let track = |input: &AnyTensor| match input.dtype().is_float() {
         // In a recorded pass the inputs stay connected to what they came from.
         true if input.tracked().is_some() => {
-            with_mode(true, || input.apply(View::Reshape(input.shape()), &[]))
+            with_mode(Mode::Record, || input.apply(View::Reshape(input.shape()), &[]))
         }
         true => leaf(input),
         false => input.clone(),
     };
     let tracked: Vec<AnyTensor> = inputs.iter().map(track).collect();
-    let outputs = with_mode(true, || function(&tracked));
+    let outputs = with_mode(Mode::Record, || function(&tracked));
     let roots: Vec<_> = outputs
         .iter()
         .zip(seeds)
         .filter_map(|(output, seed)| Some((parent(output.tracked()?)?, seed.clone())))
         .collect();
-    let ids: Vec<Option<u64>> =
-        tracked.iter().map(|input| Some(parent(input.tracked()?)?.node.id)).collect();
-    let boundary: Vec<u64> = ids.iter().copied().flatten().collect();
-    let walk = Walk { retain: create_graph, create_graph, boundary: &boundary };
+    let keys: Vec<Option<(u64, u32)>> =
+        tracked.iter().map(|input| Some(parent(input.tracked()?)?.key())).collect();
+    let floor = keys.iter().flatten().map(|key| key.0).max().unwrap_or(0);
+    let walk = Walk { retain: create_graph, create_graph, floor, targets: None };
     let mut found = walk.run(roots).map_err(|error| error.to_string())?;
-    Ok(ids.into_iter().map(|id| found.remove(&id?)).collect())
+    Ok(keys.into_iter().map(|key| Some(found.remove(&key?)?.1)).collect())
 }
 
 /// Reads a tensor as f64.

@@ -5,7 +5,9 @@
 //! many threads at once, and a graph that nobody uses frees itself.
 //!
 //! - `node`: what a tracked operation leaves behind.
-//! - `backward`: the walk over the graph, from the newest node to the oldest.
+//! - `walk`: over the graph, from the newest node to the oldest.
+//! - `backward`: a walk with options, and what it gives; `functional`: derivatives of functions.
+//! - `checkpoint`, `hook`: nodes that are no operation.
 //! - `rules`: one table, operation to gradients of its inputs, written with tensor operations.
 //! - [`Autograd`]: `require_grad`, `backward`, `grad` on tensors.
 //!
@@ -18,14 +20,22 @@
 //! assert_eq!(x.grad(&grads).unwrap().into_scalar::<f32>(), 8.0);
 //! ```
 
+mod anomaly;
 mod api;
 mod backward;
 pub mod check;
+mod checkpoint;
+mod functional;
+mod hook;
 mod mode;
 mod node;
 mod rules;
+mod walk;
 
 pub use api::{Autograd, leaf};
 pub use backward::{Backward, Gradients};
+pub use checkpoint::checkpoint;
+pub use functional::{hessian, hvp, jacobian, jvp, vjp};
+pub use hook::hook;
 pub use mode::{is_grad_enabled, no_grad};
 pub use rules::not_differentiable;

@@ -1,6 +1,7 @@
 //! Nodes of the graph: a leaf, or what backward needs to know of one operation.
 
 use std::any::Any;
+use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,15 +9,31 @@ use kiln_tensor::op::{Meta, Op, View};
 use kiln_tensor::{AnyTensor, Error, Result, Track, Tracked};
 use smallvec::SmallVec;
 
-use crate::{mode, rules};
+use crate::checkpoint::Segment;
+use crate::hook::Hook;
+use crate::mode::{self, Mode};
+use crate::rules;
 
 /// A node of the graph. Its outputs hold it; it holds its parents.
 pub(crate) struct Node {
     /// Rises with time, so a node's id is larger than those of its parents: walking down the ids
     /// visits every node after all that depend on it.
     pub id: u64,
-    /// `None` for a leaf, whose gradient is what the user asks for.
-    pub step: Option<Step>,
+    pub origin: Origin,
+}
+
+/// Where the outputs of a node come from.
+// Nearly every node is a step; a box for it would be another allocation for each operation.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Origin {
+    /// Nowhere: the gradient is what the user asks for.
+    Leaf,
+    /// An operation on tracked tensors.
+    Step(Step),
+    /// Another tensor of the same value, whose gradient is changed on its way.
+    Hook(Hook),
+    /// Operations that were not recorded, and are computed again.
+    Segment(Segment),
 }
 
 /// An operation that was applied to tracked tensors.
@@ -25,6 +42,8 @@ pub(crate) struct Step {
     pub inputs: SmallVec<[Input; 2]>,
     /// How many outputs there are.
     pub outputs: usize,
+    /// The line that applied it.
+    pub caller: &'static Location<'static>,
     /// Taken by backward, so that memory is free as soon as it was used.
     saved: Mutex<Option<Saved>>,
 }
@@ -42,6 +61,13 @@ pub(crate) struct Parent {
     pub output: u32,
 }
 
+impl Parent {
+    /// What distinguishes it from all others.
+    pub fn key(&self) -> (u64, u32) {
+        (self.node.id, self.output)
+    }
+}
+
 /// The values that the operation's spec says backward needs.
 #[derive(Clone, Default)]
 pub(crate) struct Saved {
@@ -51,12 +77,34 @@ pub(crate) struct Saved {
 }
 
 impl Node {
-    pub fn leaf() -> Arc<Self> {
-        Arc::new(Self { id: next_id(), step: None })
+    pub fn new(origin: Origin) -> Arc<Self> {
+        Arc::new(Self { id: next_id(), origin })
+    }
+
+    /// How many outputs there are.
+    pub fn outputs(&self) -> usize {
+        match &self.origin {
+            Origin::Step(step) => step.outputs,
+            Origin::Segment(segment) => segment.outputs,
+            Origin::Leaf | Origin::Hook(_) => 1,
+        }
+    }
+
+    /// The nodes that gradients go to from here, as far as they are known before a segment is
+    /// computed again.
+    pub fn parents(&self) -> impl Iterator<Item = &Arc<Node>> {
+        let (step, hook) = match &self.origin {
+            Origin::Step(step) => (Some(step), None),
+            Origin::Hook(hook) => (None, Some(&hook.parent)),
+            Origin::Leaf | Origin::Segment(_) => (None, None),
+        };
+        let inputs = step.into_iter().flat_map(|step| &step.inputs);
+        inputs.filter_map(|input| input.parent.as_ref()).chain(hook).map(|parent| &parent.node)
     }
 }
 
-fn next_id() -> u64 {
+/// The id of the next node. Nodes that are made from now on have no smaller one.
+pub(crate) fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -69,10 +117,21 @@ pub(crate) fn parent(tracked: &Tracked) -> Option<Parent> {
 }
 
 impl Track for Node {
-    fn record(&self, op: &Op, inputs: &[&AnyTensor], outputs: &mut [AnyTensor]) -> Result<()> {
+    fn record(
+        &self,
+        op: &Op,
+        inputs: &[&AnyTensor],
+        outputs: &mut [AnyTensor],
+        caller: &'static Location<'static>,
+    ) -> Result<()> {
         let differentiable = outputs.iter().any(|output| output.dtype().is_differentiable());
-        if !mode::is_grad_enabled() || !differentiable || matches!(op, Op::View(View::Detach)) {
+        if !differentiable || matches!(op, Op::View(View::Detach)) {
             return Ok(());
+        }
+        match mode::get() {
+            Mode::Record => {}
+            Mode::Ignore => return Ok(()),
+            Mode::Notice => return mode::notice(),
         }
         if let Some(reason) = rules::not_differentiable(op) {
             let rule = format!("has no gradient ({reason}); `detach` its inputs");
@@ -95,8 +154,8 @@ impl Track for Node {
             saved.outputs.push(kept(keeps.outputs, i).then(|| output.with_tracked(None)));
         }
         let saved = Mutex::new(Some(saved));
-        let step = Step { op: op.clone(), inputs: nodes, outputs: outputs.len(), saved };
-        let node = Arc::new(Node { id: next_id(), step: Some(step) });
+        let step = Step { op: op.clone(), inputs: nodes, outputs: outputs.len(), caller, saved };
+        let node = Node::new(Origin::Step(step));
         for (i, output) in outputs.iter_mut().enumerate() {
             if output.dtype().is_differentiable() {
                 output.track(Tracked { node: node.clone(), output: i as u32 });
@@ -120,9 +179,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         let mut orphans: Vec<Arc<Node>> = Vec::new();
         self.release(&mut orphans);
-        while let Some(node) = orphans.pop() {
-            // The last holder takes the node apart before it is dropped.
-            if let Some(mut node) = Arc::into_inner(node) {
+        while let Some(mut node) = orphans.pop() {
+            // The last holder empties the node before it is dropped.
+            if let Some(node) = Arc::get_mut(&mut node) {
                 node.release(&mut orphans);
             }
         }
@@ -130,14 +189,32 @@ impl Drop for Node {
 }
 
 impl Node {
-    /// Moves everything that may be the last holder of another node to `orphans`.
+    /// Moves every other node of which this is the last holder to `orphans`.
     fn release(&mut self, orphans: &mut Vec<Arc<Node>>) {
-        let Some(step) = &mut self.step else { return };
-        orphans.extend(step.inputs.drain(..).filter_map(|input| Some(input.parent?.node)));
+        // A parent that somebody else holds, a leaf most of all, needs no place in the list.
+        let mut orphan = |node: Arc<Node>| {
+            if Arc::strong_count(&node) == 1 {
+                orphans.push(node);
+            }
+        };
+        let step = match &mut self.origin {
+            Origin::Step(step) => step,
+            Origin::Leaf | Origin::Segment(_) => return,
+            Origin::Hook(_) => {
+                let origin = std::mem::replace(&mut self.origin, Origin::Leaf);
+                let Origin::Hook(hook) = origin else { unreachable!("it is one") };
+                return orphan(hook.parent.node);
+            }
+        };
+        let parents = step.inputs.iter_mut().filter_map(|input| input.parent.take());
+        parents.for_each(|parent| orphan(parent.node));
         let saved = step.saved.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let inputs = saved.into_iter().flat_map(|saved| saved.inputs).flatten();
         for tracked in inputs.filter_map(AnyTensor::into_tracked) {
-            orphans.extend(parent(&tracked).map(|parent| parent.node));
+            if let Some(parent) = parent(&tracked) {
+                drop(tracked);
+                orphan(parent.node);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The way of every operation: shape rule, allocation, kernel, tape.
 
 use std::any::Any;
+use std::panic::Location;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -17,8 +18,14 @@ pub type Outputs = SmallVec<[AnyTensor; 1]>;
 /// A tracked tensor carries one of these. The tensor crate knows no more of differentiation.
 pub trait Track: Any + Send + Sync {
     /// Called after `op` computed `outputs`, if an input is tracked. Attaches what the outputs are
-    /// tracked by, or refuses the operation.
-    fn record(&self, op: &Op, inputs: &[&AnyTensor], outputs: &mut [AnyTensor]) -> Result<()>;
+    /// tracked by, or refuses the operation. `caller` is the line that applied it.
+    fn record(
+        &self,
+        op: &Op,
+        inputs: &[&AnyTensor],
+        outputs: &mut [AnyTensor],
+        caller: &'static Location<'static>,
+    ) -> Result<()>;
 }
 
 /// What tracks a tensor: an output of a node.
@@ -32,6 +39,7 @@ pub struct Tracked {
 
 /// Applies `op` to `inputs`: checks them, allocates the outputs, runs the kernel, tells the tape.
 #[inline]
+#[track_caller]
 pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
     let Some(first) = inputs.first() else {
         let rule = "an operation without inputs needs a device".into();
@@ -40,7 +48,7 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
     if let Op::View(view) = op {
         let (layout, dtype) = (view.layout(first.layout())?, view.dtype(first.dtype())?);
         let mut outputs: Outputs = SmallVec::from_buf([first.view_as(layout, dtype)]);
-        record(op, inputs, &mut outputs)?;
+        record(op, inputs, &mut outputs, Location::caller())?;
         return Ok(outputs);
     }
     let alike = op.spec().preserves_meta(first.dtype(), inputs.len())
@@ -52,7 +60,10 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
         allocate_like(&infer(op, inputs, first.device())?, first)?
     };
     run(op, inputs, &outputs)?;
-    record(op, inputs, &mut outputs)?;
+    if crate::anomaly::detects_anomaly() {
+        crate::anomaly::check(op.spec().name(), inputs, &outputs, Location::caller())?;
+    }
+    record(op, inputs, &mut outputs, Location::caller())?;
     Ok(outputs)
 }
 
@@ -67,6 +78,7 @@ pub fn create(op: &Op, device: Device) -> Result<AnyTensor> {
 /// As [`apply`], with the first input given away: where nobody else holds it, an elementwise
 /// operation writes its result over it instead of into fresh memory.
 #[inline]
+#[track_caller]
 pub fn apply_owned(op: &Op, mut first: AnyTensor, rest: &[&AnyTensor]) -> Result<AnyTensor> {
     apply_assign(op, &mut first, rest)?;
     Ok(first)
@@ -74,6 +86,7 @@ pub fn apply_owned(op: &Op, mut first: AnyTensor, rest: &[&AnyTensor]) -> Result
 
 /// As [`apply_owned`], with the result in the place of the first input. After an error, that holds
 /// what it held.
+#[track_caller]
 pub(crate) fn apply_assign(op: &Op, first: &mut AnyTensor, rest: &[&AnyTensor]) -> Result<()> {
     let inputs: SmallVec<[&AnyTensor; 3]> =
         std::iter::once(&*first).chain(rest.iter().copied()).collect();
@@ -171,9 +184,14 @@ fn run(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
 }
 
 #[inline]
-fn record(op: &Op, inputs: &[&AnyTensor], outputs: &mut [AnyTensor]) -> Result<()> {
+fn record(
+    op: &Op,
+    inputs: &[&AnyTensor],
+    outputs: &mut [AnyTensor],
+    caller: &'static Location<'static>,
+) -> Result<()> {
     match inputs.iter().find_map(|input| input.tracked()) {
-        Some(tracked) => tracked.node.record(op, inputs, outputs),
+        Some(tracked) => tracked.node.record(op, inputs, outputs, caller),
         None => Ok(()),
     }
 }

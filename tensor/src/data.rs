@@ -191,19 +191,20 @@ impl TensorData {
             self.num_elements()
         );
         for (index, (a, b)) in wrong.iter().take(5) {
-            text += &format!("\n  at {:?}: {a} but expected {b}", self.index_of(*index));
+            text += &format!("\n  at {:?}: {a} but expected {b}", index_of(&self.shape, *index));
         }
         panic!("{text}");
     }
+}
 
-    fn index_of(&self, mut linear: usize) -> Vec<usize> {
-        let mut index = vec![0; self.shape.rank()];
-        for axis in (0..self.shape.rank()).rev() {
-            index[axis] = linear % self.shape[axis];
-            linear /= self.shape[axis];
-        }
-        index
+/// The index along each axis of the element of row-major index `linear`.
+pub(crate) fn index_of(shape: &Shape, mut linear: usize) -> Vec<usize> {
+    let mut index = vec![0; shape.rank()];
+    for axis in (0..shape.rank()).rev() {
+        index[axis] = linear % shape[axis];
+        linear /= shape[axis];
     }
+    index
 }
 
 impl fmt::Debug for TensorData {

@@ -63,6 +63,15 @@ pub enum Error {
         /// The rule that was broken, with the value given.
         rule: String,
     },
+    /// An operation made a NaN or an infinity while [`detect_anomaly`](crate::detect_anomaly)
+    /// was watching.
+    #[error("{op}: {what}")]
+    Anomaly {
+        /// The operation.
+        op: &'static str,
+        /// Which number of which tensor, and the line that applied the operation.
+        what: String,
+    },
     /// Tensors of one operation live on different devices, or a device can not do what was asked.
     #[error("{op}: {what}")]
     Device {

@@ -11,6 +11,7 @@
 //!
 //! Users depend on the facade crate `kiln`, which re-exports this one.
 
+mod anomaly;
 mod any;
 pub mod api;
 mod apply;
@@ -32,6 +33,7 @@ mod shape_only;
 mod tensor;
 mod trace;
 
+pub use anomaly::{detect_anomaly, detects_anomaly, first_not_finite, ignore_anomaly};
 pub use any::AnyTensor;
 pub use api::{Slice, SliceArg, activation, module};
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};

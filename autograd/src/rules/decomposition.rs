@@ -5,9 +5,9 @@ use kiln_tensor::{AnyTensor, Result, Tracked};
 use smallvec::SmallVec;
 
 use super::{Context, Results};
-use crate::backward::Walk;
-use crate::mode::with_mode;
-use crate::node::{Node, Parent, parent};
+use crate::mode::{Mode, with_mode};
+use crate::node::{Node, Origin, Parent, parent};
+use crate::walk::Walk;
 
 /// Gradients by differentiating the operation's decomposition.
 pub(super) fn through_decomposition(
@@ -16,7 +16,7 @@ pub(super) fn through_decomposition(
 ) -> Result<Results> {
     // Each wanted input becomes the boundary of a graph of its own. If the pass is recorded, that
     // graph stays connected to what the input came from, for the next order.
-    let mut boundary: SmallVec<[Option<u64>; 4]> = SmallVec::new();
+    let mut boundary: SmallVec<[Option<(u64, u32)>; 4]> = SmallVec::new();
     let mut inputs: SmallVec<[AnyTensor; 4]> = SmallVec::new();
     for (i, input) in cx.step.inputs.iter().enumerate() {
         // What the spec does not keep enters only linearly (a bias): any value gives its gradient.
@@ -33,27 +33,28 @@ pub(super) fn through_decomposition(
             inputs.push(value.detach());
             continue;
         }
-        let leaf = Node::leaf();
-        let id = leaf.id;
-        boundary.push(Some(id));
+        let leaf = Node::new(Origin::Leaf);
+        boundary.push(Some((leaf.id, 0)));
         inputs.push(value.with_tracked(Some(Tracked { node: leaf, output: 0 })));
-        if cx.create_graph && value.tracked().is_some() {
-            let alias = with_mode(true, || value.apply(View::Reshape(value.shape()), &[]));
-            let node = alias.tracked().and_then(parent).expect("it is recorded").node;
-            *boundary.last_mut().expect("just pushed") = Some(node.id);
+        if cx.walk.create_graph && value.tracked().is_some() {
+            let alias = with_mode(Mode::Record, || value.apply(View::Reshape(value.shape()), &[]));
+            let parent = alias.tracked().and_then(parent).expect("it is recorded");
+            *boundary.last_mut().expect("just pushed") = Some(parent.key());
             *inputs.last_mut().expect("just pushed") = alias;
         }
     }
     let borrowed: SmallVec<[&AnyTensor; 4]> = inputs.iter().collect();
-    let results = with_mode(true, || cx.step.op.spec().decompose(&borrowed))
+    let results = with_mode(Mode::Record, || cx.step.op.spec().decompose(&borrowed))
         .expect("every fused operation has a decomposition");
     let roots: Vec<(Parent, AnyTensor)> = results
         .iter()
         .zip(dys)
         .filter_map(|(result, dy)| Some((parent(result.tracked()?)?, dy.clone()?)))
         .collect();
-    let ids: SmallVec<[u64; 4]> = boundary.iter().copied().flatten().collect();
-    let walk = Walk { retain: cx.create_graph, create_graph: cx.create_graph, boundary: &ids };
+    // Everything that the parts made is newer than the boundary.
+    let floor = boundary.iter().flatten().map(|key| key.0).max().unwrap_or(0);
+    let create_graph = cx.walk.create_graph;
+    let walk = Walk { retain: create_graph, create_graph, floor, targets: None };
     let mut found = walk.run(roots)?;
-    Ok(boundary.into_iter().map(|id| found.remove(&id?)).collect())
+    Ok(boundary.into_iter().map(|key| Some(found.remove(&key?)?.1)).collect())
 }

@@ -17,7 +17,8 @@ use smallvec::{SmallVec, smallvec};
 
 use self::decomposition::through_decomposition;
 use self::elementwise::{activation_gradient, binary, binary_scalar, unary};
-use crate::node::{Node, Saved, Step};
+use crate::node::{Node, Origin, Saved, Step};
+use crate::walk::Walk;
 
 type Results = SmallVec<[Option<AnyTensor>; 3]>;
 
@@ -40,13 +41,13 @@ pub(crate) struct Context<'a> {
     pub node: &'a std::sync::Arc<Node>,
     pub step: &'a Step,
     pub saved: Saved,
-    pub create_graph: bool,
+    pub walk: &'a Walk<'a>,
 }
 
 impl Context<'_> {
     /// Whether someone asked for the gradient of input `i`.
     fn wants(&self, i: usize) -> bool {
-        self.step.inputs[i].parent.is_some()
+        self.step.inputs[i].parent.as_ref().is_some_and(|parent| self.walk.wants(parent))
     }
 
     /// Input `i`, which the spec keeps.
@@ -57,7 +58,7 @@ impl Context<'_> {
     /// Output `i`, which the spec keeps; tracked again if the pass itself is recorded.
     fn output(&mut self, i: usize) -> AnyTensor {
         let output = self.saved.outputs[i].take().expect("the spec keeps it");
-        if !self.create_graph {
+        if !self.walk.create_graph {
             return output;
         }
         output.with_tracked(Some(Tracked { node: self.node.clone(), output: i as u32 }))
@@ -297,7 +298,7 @@ fn matmul(op: &MatMul, cx: &mut Context<'_>, dy: AnyTensor) -> Results {
     // The weight of a linear layer arrives transposed. Its gradient is computed transposed as well,
     // so that it lies in memory as the weight itself does.
     let transposed = cx.step.inputs[1].parent.as_ref().is_some_and(|parent| {
-        parent.node.step.as_ref().is_some_and(|step| matches!(step.op, Op::View(View::Permute(_))))
+        matches!(&parent.node.origin, Origin::Step(Step { op: Op::View(View::Permute(_)), .. }))
     });
     let mut results = cx.two(
         || dz.matmul(&cx.input(1).transpose()).sum_to(&a_shape),

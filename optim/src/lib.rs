@@ -19,10 +19,12 @@
 //! ```
 
 mod adam;
+mod scaler;
 mod sgd;
 mod state;
 
 pub use adam::{Adam, AdamConfig, AdamW, AdamWConfig};
+pub use scaler::{GradScaler, GradScalerConfig};
 pub use sgd::{Sgd, SgdConfig};
 
 use kiln_autograd::Gradients;

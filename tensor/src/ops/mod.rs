@@ -108,6 +108,15 @@ impl AnyTensor {
         self.apply(BinaryScalar { kind, scalar: scalar.into(), reversed: false }, &[])
     }
 
+    /// As [`AnyTensor::binary_scalar`], with the result in the place of this tensor; in its memory
+    /// where that is possible.
+    #[inline]
+    #[track_caller]
+    pub fn binary_scalar_assign(&mut self, kind: BinaryKind, scalar: impl Into<Scalar>) {
+        let op = BinaryScalar { kind, scalar: scalar.into(), reversed: false };
+        crate::apply::apply_assign(&op.into(), self, &[]).or_fail();
+    }
+
     /// `self` where `mask` is true, `other` elsewhere.
     #[track_caller]
     pub fn select_where(&self, mask: &Self, other: &Self) -> Self {

@@ -1,0 +1,155 @@
+//! Loss scaling for training in half precision.
+
+use kiln_autograd::Gradients;
+use kiln_tensor::op::{Axes, BinaryKind, ReduceKind};
+use kiln_tensor::{AnyTensor, Tensor};
+
+/// What a [`GradScaler`] is made of; the defaults are those of `torch.amp.GradScaler`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradScalerConfig {
+    scale: f64,
+    growth: f64,
+    backoff: f64,
+    interval: usize,
+}
+
+impl Default for GradScalerConfig {
+    fn default() -> Self {
+        Self { scale: 65536.0, growth: 2.0, backoff: 0.5, interval: 2000 }
+    }
+}
+
+impl GradScalerConfig {
+    /// The defaults: a scale of 65536, doubled after 2000 good steps, halved after a bad one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The scale to start with.
+    pub fn with_scale(mut self, scale: f64) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// What the scale is multiplied by after enough good steps.
+    pub fn with_growth(mut self, growth: f64) -> Self {
+        self.growth = growth;
+        self
+    }
+
+    /// What the scale is multiplied by after a step whose gradients overflowed.
+    pub fn with_backoff(mut self, backoff: f64) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// How many good steps in a row let the scale grow.
+    pub fn with_interval(mut self, interval: usize) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Makes the scaler.
+    pub fn init(self) -> GradScaler {
+        GradScaler { scale: self.scale, good: 0, skipped: 0, config: self }
+    }
+}
+
+/// Keeps small gradients of half-precision training from vanishing: the loss is multiplied by a
+/// large scale before backward, and the gradients are divided by it after. If they overflowed, the
+/// step is left out and the scale falls; after many good steps it rises (Micikevicius et al. 2018).
+///
+/// ```
+/// use kiln_autograd::Autograd;
+/// use kiln_nn::{LinearConfig, MseLoss};
+/// use kiln_optim::{GradScalerConfig, Optimizer, SgdConfig};
+/// use kiln_tensor::{Device, Tensor};
+///
+/// let device = Device::cpu();
+/// let mut model = LinearConfig::new(1, 1).init(&device);
+/// let (mut optim, mut scaler) = (SgdConfig::new(0.1).init(), GradScalerConfig::new().init());
+/// let x = Tensor::<2>::from([[1.0], [2.0]]);
+/// let loss = MseLoss::new().forward(&model.forward(&x), &x);
+/// if let Some(grads) = scaler.unscale(scaler.scale(&loss).backward()) {
+///     optim.step(&mut model, grads);
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradScaler {
+    config: GradScalerConfig,
+    scale: f64,
+    /// Good steps in a row.
+    good: usize,
+    skipped: usize,
+}
+
+impl GradScaler {
+    /// The loss to call backward on.
+    pub fn scale<const D: usize>(&self, loss: &Tensor<D>) -> Tensor<D> {
+        loss.mul_scalar(self.scale)
+    }
+
+    /// The gradients of the loss itself, given those of the scaled one; `None` if one of them
+    /// overflowed, and then this step is to be left out. Adapts the scale.
+    pub fn unscale(&mut self, mut grads: Gradients) -> Option<Gradients> {
+        for grad in grads.iter_mut() {
+            grad.binary_scalar_assign(BinaryKind::Mul, 1.0 / self.scale);
+            if !is_finite(grad) {
+                self.scale *= self.config.backoff;
+                self.good = 0;
+                self.skipped += 1;
+                return None;
+            }
+        }
+        self.good += 1;
+        if self.good == self.config.interval {
+            self.scale *= self.config.growth;
+            self.good = 0;
+        }
+        Some(grads)
+    }
+
+    /// What losses are multiplied by at the moment.
+    pub fn current(&self) -> f64 {
+        self.scale
+    }
+
+    /// How many steps were left out so far.
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+}
+
+/// Whether no element is NaN or infinite. The extrema show both without a copy of the tensor.
+fn is_finite(x: &AnyTensor) -> bool {
+    let extremum = |kind| x.reduce(kind, Axes::all(x.rank())).item::<f64>();
+    x.num_elements() == 0
+        || extremum(ReduceKind::Max).is_finite() && extremum(ReduceKind::Min).is_finite()
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_autograd::Autograd;
+
+    use super::*;
+
+    #[test]
+    fn the_scale_falls_after_an_overflow_and_grows_after_good_steps() {
+        let mut scaler = GradScalerConfig::new().with_scale(8.0).with_interval(2).init();
+        let x = Tensor::<1>::from([3.0]).require_grad();
+        let step = |scaler: &mut GradScaler, factor: f32| {
+            let grads = scaler.scale(&(&x * factor)).backward();
+            scaler.unscale(grads).map(|grads| x.grad(&grads).unwrap().item::<f32>())
+        };
+        assert_eq!((step(&mut scaler, 5.0), scaler.current()), (Some(5.0), 8.0));
+        assert_eq!((step(&mut scaler, 5.0), scaler.current()), (Some(5.0), 16.0));
+        for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            let before = scaler.current();
+            assert_eq!((step(&mut scaler, bad), scaler.current()), (None, before / 2.0));
+        }
+        assert_eq!(scaler.skipped(), 3);
+        // A bad step starts the count anew.
+        assert_eq!((step(&mut scaler, 5.0), scaler.current()), (Some(5.0), 2.0));
+        assert_eq!((step(&mut scaler, 5.0), scaler.current()), (Some(5.0), 4.0));
+    }
+}

@@ -14,6 +14,7 @@ mod conv;
 mod create;
 mod dropout;
 mod index;
+mod linalg;
 mod loss;
 mod matmul;
 mod norm;
@@ -35,6 +36,7 @@ pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad};
 pub use create::{Arange, Distribution, Fill, Random};
 pub use dropout::Dropout;
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
+pub use linalg::{Factor, FactorKind, Solve, SolveKind};
 pub use loss::{CrossEntropy, CrossEntropyBackward};
 pub use matmul::MatMul;
 pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNormBackward};
@@ -227,6 +229,8 @@ operations! {
     Gather,
     GatherBackward,
     MatMul,
+    Factor,
+    Solve,
     Conv2d,
     Conv2dInputGrad,
     Conv2dWeightGrad,

@@ -6,6 +6,7 @@
 mod custom;
 mod decomposition;
 mod elementwise;
+mod linalg;
 
 use kiln_tensor::op::{
     Axes, BatchNormBackward, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, CrossEntropyBackward,
@@ -91,10 +92,14 @@ pub(crate) fn gradients(
     mut cx: Context<'_>,
     mut outputs: SmallVec<[Option<AnyTensor>; 1]>,
 ) -> Result<Results> {
-    if let Op::Custom(custom) = &cx.step.op
+    let step = cx.step;
+    if let Op::Custom(custom) = &step.op
         && let Derivative::Rule(rule) = custom.op().derivative()
     {
         return custom::by_rule(custom.op(), rule, &mut cx, &outputs);
+    }
+    if let Op::Factor(op) = &step.op {
+        return linalg::factor(op, &mut cx, &outputs);
     }
     if outputs.iter().skip(1).any(Option::is_some) {
         // The fused backwards know the first output; gradients of the statistics are rare.
@@ -139,6 +144,8 @@ pub(crate) fn gradients(
         Op::Gather(op) => one(dy.gather_backward(op.axis, *cx.shape(0), &cx.input(1))),
         Op::GatherBackward(op) => one(dy.gather(op.axis, &cx.input(1))),
         Op::MatMul(op) => matmul(op, &mut cx, dy),
+        Op::Solve(op) => linalg::solve(op, &mut cx, &dy),
+        Op::Factor(_) => unreachable!("its outputs all have gradients: see above"),
         Op::Conv2d(op) => {
             let options = op.options;
             let mut results = cx.two(

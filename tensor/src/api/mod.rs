@@ -5,6 +5,7 @@ mod arithmetic;
 mod compare;
 mod create;
 mod index;
+pub mod linalg;
 pub mod module;
 mod operators;
 mod reduce;

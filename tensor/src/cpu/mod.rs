@@ -13,6 +13,7 @@ mod float;
 mod fold;
 mod gemm;
 mod index;
+pub(crate) mod linalg;
 mod loss;
 mod math;
 mod matmul;
@@ -67,7 +68,11 @@ impl Backend for Cpu {
 
     #[inline]
     fn supports(&self, op: &Op) -> bool {
-        !matches!(op, Op::Custom(op) if op.op().cpu().is_none())
+        match op {
+            Op::Custom(op) => op.op().cpu().is_some(),
+            Op::Factor(op) => !linalg::is_composed(op),
+            _ => true,
+        }
     }
 
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
@@ -94,6 +99,8 @@ impl Backend for Cpu {
             Op::Gather(op) => return index::gather(op, [inputs[0], inputs[1]], y),
             Op::GatherBackward(op) => return index::gather_backward(op, [inputs[0], inputs[1]], y),
             Op::MatMul(op) => matmul::matmul(op, inputs, y),
+            Op::Factor(op) => return linalg::factor(op, inputs[0], outputs),
+            Op::Solve(op) => return linalg::solve(op, [inputs[0], inputs[1]], y),
             Op::Conv2d(op) => conv::conv2d(op, inputs, y),
             Op::Conv2dInputGrad(op) => conv::input_grad(op, [inputs[0], inputs[1]], y),
             Op::Conv2dWeightGrad(op) => conv::weight_grad(op, [inputs[0], inputs[1]], y),

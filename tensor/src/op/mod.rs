@@ -15,6 +15,7 @@ mod create;
 mod custom;
 mod dropout;
 mod index;
+mod linalg;
 mod loss;
 mod matmul;
 mod norm;
@@ -39,6 +40,7 @@ pub use custom::{
 };
 pub use dropout::Dropout;
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
+pub use linalg::{Factor, FactorKind, Solve, SolveKind};
 pub use loss::{CrossEntropy, CrossEntropyBackward};
 pub use matmul::MatMul;
 pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNormBackward};
@@ -231,6 +233,8 @@ operations! {
     Gather,
     GatherBackward,
     MatMul,
+    Factor,
+    Solve,
     Conv2d,
     Conv2dInputGrad,
     Conv2dWeightGrad,

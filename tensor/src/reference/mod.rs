@@ -262,6 +262,13 @@ impl Backend for Reference {
             Op::MatMul(op) if !op.bias && op.activation.is_none() => {
                 vec![matmul(&arrays[0], &arrays[1], &shape)]
             }
+            // The oracle of these is a property, not another implementation: see the tests of linalg.
+            Op::Factor(op) if !crate::cpu::linalg::is_composed(op) => {
+                return crate::cpu::linalg::factor(op, inputs[0], outputs);
+            }
+            Op::Solve(op) => {
+                return crate::cpu::linalg::solve(op, [inputs[0], inputs[1]], &outputs[0]);
+            }
             Op::Conv2d(op) => {
                 let mut y = Array::zeros(&shape);
                 for (yi, xi, wi) in taps(&op.options, &arrays[0].shape, &arrays[1].shape, &shape) {

@@ -3,3 +3,6 @@
 
 mod basics;
 mod common;
+#[cfg(feature = "linalg")]
+mod decompositions;
+mod linalg;

@@ -45,6 +45,8 @@ fn exactness(op: &Op) -> Exactness {
     match op {
         Op::View(_) | Op::Where(_) | Op::Cat(_) | Op::Select(_) | Op::Gather(_) => Exact,
         Op::ArgReduce(_) | Op::MaxPool2d(_) | Op::Cast(_) | Op::Fill(_) => Exact,
+        Op::Sort(_) | Op::Nonzero(_) | Op::SearchSorted(_) => Exact,
+        Op::Scan(op) if op.kind.has_indices() => Exact,
         Op::Reduce(op) if matches!(op.kind, ReduceKind::Max | ReduceKind::Min) => Exact,
         Op::Unary(_) | Op::Binary(_) | Op::BinaryScalar(_) | Op::Arange(_) => Elementwise,
         Op::Factor(_) | Op::Solve(_) => Conditioned,

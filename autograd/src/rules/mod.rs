@@ -7,6 +7,7 @@ mod custom;
 mod decomposition;
 mod elementwise;
 mod linalg;
+mod scan;
 
 use kiln_tensor::op::{
     Axes, BatchNormBackward, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, CrossEntropyBackward,
@@ -143,6 +144,12 @@ pub(crate) fn gradients(
         Op::SelectBackward(op) => one(dy.apply(Select { axis: op.axis }, &[&cx.input(1)])),
         Op::Gather(op) => one(dy.gather_backward(op.axis, *cx.shape(0), &cx.input(1))),
         Op::GatherBackward(op) => one(dy.gather(op.axis, &cx.input(1))),
+        Op::Sort(op) => {
+            let indices = cx.saved.outputs[1].take().expect("the spec keeps it");
+            one(dy.gather_backward(op.axis, *cx.shape(0), &indices))
+        }
+        Op::Scan(op) => one(scan::scan(op, &mut cx, &dy)),
+        Op::LinearRecurrence(op) => scan::recurrence(op, &mut cx, &dy),
         Op::MatMul(op) => matmul(op, &mut cx, dy),
         Op::Solve(op) => linalg::solve(op, &mut cx, &dy),
         Op::Factor(_) => unreachable!("its outputs all have gradients: see above"),
@@ -235,6 +242,8 @@ pub(crate) fn gradients(
         | Op::Arange(_)
         | Op::Random(_)
         | Op::ArgReduce(_)
+        | Op::Nonzero(_)
+        | Op::SearchSorted(_)
         | Op::SgdUpdate(_)
         | Op::AdamUpdate(_) => unreachable!("{op:?} is never recorded"),
     })

@@ -4,11 +4,17 @@ pub mod activation;
 mod arithmetic;
 mod compare;
 mod create;
+mod histogram;
 mod index;
 pub mod linalg;
 pub mod module;
 mod operators;
 mod reduce;
+mod scan;
+mod search;
 mod shape;
+mod sort;
+mod statistics;
 
 pub use index::{Slice, SliceArg};
+pub use statistics::QuantileInterpolation;

@@ -8,7 +8,7 @@ use crate::op::{Gather, GatherBackward, Select, SelectBackward};
 use crate::{AnyTensor, Result, Shape};
 
 /// `shape` seen as `[outer, axis, inner]`.
-fn around(shape: &Shape, axis: usize) -> [usize; 3] {
+pub(super) fn around(shape: &Shape, axis: usize) -> [usize; 3] {
     [shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()]
 }
 

@@ -6,6 +6,7 @@
 //! (`parallel`).
 
 mod access;
+mod arg_reduce;
 mod conv;
 mod copy;
 mod elementwise;
@@ -23,8 +24,11 @@ mod pool;
 mod pool2d;
 mod random;
 mod reduce;
+mod scan;
+mod search;
 pub mod simd;
 mod softmax;
+mod sort;
 mod tile;
 mod update;
 
@@ -92,7 +96,7 @@ impl Backend for Cpu {
             Op::BinaryScalar(op) => return elementwise::binary_scalar(op, inputs[0], y),
             Op::Where(_) => elementwise::select_where([inputs[0], inputs[1], inputs[2]], y),
             Op::Reduce(op) => reduce::reduce(op, inputs[0], y),
-            Op::ArgReduce(op) => reduce::arg_reduce(op, inputs[0], y),
+            Op::ArgReduce(op) => arg_reduce::arg_reduce(op, inputs[0], y),
             Op::Cat(op) => copy::cat(op, inputs, y),
             Op::Select(op) => return index::select(op, [inputs[0], inputs[1]], y),
             Op::SelectBackward(op) => return index::select_backward(op, [inputs[0], inputs[1]], y),
@@ -120,6 +124,11 @@ impl Backend for Cpu {
             Op::CrossEntropy(_) => return loss::cross_entropy([inputs[0], inputs[1]], outputs),
             Op::CrossEntropyBackward(_) => return loss::cross_entropy_backward(inputs, y),
             Op::Dropout(op) => random::dropout(op, inputs[0], y),
+            Op::Sort(op) => sort::sort(op, inputs[0], outputs),
+            Op::Scan(op) => scan::scan(op, inputs[0], outputs),
+            Op::LinearRecurrence(op) => scan::recurrence(op, [inputs[0], inputs[1]], y),
+            Op::Nonzero(op) => return search::nonzero(op, inputs[0], y),
+            Op::SearchSorted(op) => search::search_sorted(op, [inputs[0], inputs[1]], y),
             Op::SgdUpdate(op) => update::sgd(op, inputs, outputs),
             Op::AdamUpdate(op) => update::adam(op, inputs, outputs),
             Op::Custom(op) => return op.execute(inputs, outputs),

@@ -23,7 +23,10 @@ mod pool;
 mod reduce;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+mod scan;
+mod search;
 mod softmax;
+mod sort;
 mod unary;
 mod update;
 mod view;
@@ -46,7 +49,10 @@ pub use matmul::MatMul;
 pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNormBackward};
 pub use pool::{AvgPool2d, AvgPool2dBackward, MaxPool2d, MaxPool2dBackward, Pool2dOptions};
 pub use reduce::{ArgReduce, Axes, Reduce, ReduceKind};
+pub use scan::{LinearRecurrence, Scan, ScanKind};
+pub use search::{Nonzero, SearchSorted};
 pub use softmax::{Softmax, SoftmaxBackward};
+pub use sort::Sort;
 pub use unary::{Unary, UnaryKind};
 pub use update::{AdamUpdate, SgdUpdate};
 pub(crate) use view::swap as swap_view;
@@ -252,6 +258,11 @@ operations! {
     CrossEntropy,
     CrossEntropyBackward,
     Dropout,
+    Sort,
+    Scan,
+    LinearRecurrence,
+    Nonzero,
+    SearchSorted,
     SgdUpdate,
     AdamUpdate,
     Custom,

@@ -3,6 +3,7 @@
 
 mod einsum;
 mod linalg;
+mod order;
 
 use smallvec::SmallVec;
 

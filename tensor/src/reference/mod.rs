@@ -3,6 +3,7 @@
 //! written to be read, and shares no code with them.
 
 mod image;
+mod order;
 mod scalar;
 
 use half::{bf16, f16};
@@ -318,6 +319,11 @@ impl Backend for Reference {
                 }
                 vec![dx]
             }
+            Op::Sort(op) => order::sort(op, &arrays[0], &shape),
+            Op::Scan(op) => order::scan(op, &arrays[0]),
+            Op::LinearRecurrence(op) => vec![order::recurrence(op, &arrays[0], &arrays[1])],
+            Op::Nonzero(op) => vec![order::nonzero(op, &arrays[0])?],
+            Op::SearchSorted(op) => vec![order::search_sorted(op, &arrays[0], &arrays[1])],
             composite => return decompose(composite, inputs, outputs),
         };
         results.iter().zip(outputs).for_each(|(result, output)| result.store(output));

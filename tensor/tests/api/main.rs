@@ -6,3 +6,5 @@ mod common;
 #[cfg(feature = "linalg")]
 mod decompositions;
 mod linalg;
+mod order;
+mod reduce;

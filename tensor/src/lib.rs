@@ -33,7 +33,7 @@ mod tensor;
 mod trace;
 
 pub use any::AnyTensor;
-pub use api::{Slice, SliceArg, activation, module};
+pub use api::{Slice, SliceArg, activation, loss, module};
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
 pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;

@@ -41,7 +41,7 @@ pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNorm
 pub use pool::{AvgPool2d, AvgPool2dBackward, MaxPool2d, MaxPool2dBackward, Pool2dOptions};
 pub use reduce::{ArgReduce, Axes, Reduce, ReduceKind};
 pub use softmax::{Softmax, SoftmaxBackward};
-pub use unary::{Unary, UnaryKind};
+pub use unary::{MAX_POLYGAMMA, Unary, UnaryKind};
 pub use update::{AdamUpdate, SgdUpdate};
 pub(crate) use view::swap as swap_view;
 pub use view::{Unview, View, inverse as inverse_permutation};

@@ -4,6 +4,7 @@
 
 mod image;
 mod scalar;
+mod special;
 
 use half::{bf16, f16};
 
@@ -163,7 +164,7 @@ impl Backend for Reference {
             }
             Op::BinaryScalar(op) => {
                 let dtype = inputs[0].dtype();
-                let scalar = if dtype.is_float() {
+                let scalar = if dtype.is_float() || op.kind.is_comparison() {
                     op.scalar.to_f64()
                 } else {
                     Scalar::Int(op.scalar.to_i64()).to_f64()
@@ -312,13 +313,8 @@ fn decompose(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()
 }
 
 fn check_divisor(kind: BinaryKind, dtype: DType, divisor: &Array) -> Result<()> {
-    let op = match kind {
-        BinaryKind::Div => "div",
-        BinaryKind::Rem => "remainder",
-        _ => return Ok(()),
-    };
-    if !dtype.is_float() && divisor.values.contains(&0.0) {
-        return Err(Error::Argument { op, rule: "division by zero".into() });
+    if kind.divides() && !dtype.is_float() && divisor.values.contains(&0.0) {
+        return Err(Error::Argument { op: kind.name(), rule: "division by zero".into() });
     }
     Ok(())
 }
@@ -371,17 +367,28 @@ fn reduce(kind: ReduceKind, x: &Array, shape: &[usize]) -> Array {
         ReduceKind::Min => f64::INFINITY,
     };
     let mut y = map(shape, |_| start);
+    // What rounding took away from each sum (Neumaier 1974).
+    let mut lost = map(shape, |_| 0.0);
     for i in indices(&x.shape) {
         let value = x.at(&i);
         let to: Vec<_> = i.iter().zip(shape).map(|(&i, &n)| i.min(n - 1)).collect();
         let total = y.at_mut(&to);
         *total = match kind {
-            ReduceKind::Sum | ReduceKind::Mean => *total + value,
+            ReduceKind::Sum | ReduceKind::Mean => {
+                let sum = *total + value;
+                let (large, small) =
+                    if total.abs() < value.abs() { (value, *total) } else { (*total, value) };
+                if sum.is_finite() {
+                    *lost.at_mut(&to) += (large - sum) + small;
+                }
+                sum
+            }
             ReduceKind::Prod => *total * value,
             ReduceKind::Max | ReduceKind::Any => binary(BinaryKind::Max, DType::F64, *total, value),
             ReduceKind::Min | ReduceKind::All => binary(BinaryKind::Min, DType::F64, *total, value),
         };
     }
+    y.values.iter_mut().zip(&lost.values).for_each(|(sum, lost)| *sum += lost);
     if kind == ReduceKind::Mean {
         let n = x.values.len() as f64 / y.values.len().max(1) as f64;
         y.values.iter_mut().for_each(|value| *value /= n);

@@ -35,7 +35,7 @@ mod trace;
 
 pub use anomaly::{detect_anomaly, detects_anomaly, first_not_finite, ignore_anomaly};
 pub use any::AnyTensor;
-pub use api::{QuantileInterpolation, Slice, SliceArg, activation, linalg, module};
+pub use api::{QuantileInterpolation, Slice, SliceArg, activation, linalg, loss, module};
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
 pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;

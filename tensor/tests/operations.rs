@@ -48,6 +48,8 @@ fn exactness(op: &Op) -> Exactness {
         Op::Sort(_) | Op::Nonzero(_) | Op::SearchSorted(_) => Exact,
         Op::Scan(op) if op.kind.has_indices() => Exact,
         Op::Reduce(op) if matches!(op.kind, ReduceKind::Max | ReduceKind::Min) => Exact,
+        // The logarithm of a large number less as large a sum.
+        Op::Unary(op) if op.kind == UnaryKind::Digamma => Sums,
         Op::Unary(_) | Op::Binary(_) | Op::BinaryScalar(_) | Op::Arange(_) => Elementwise,
         Op::Factor(_) | Op::Solve(_) => Conditioned,
         _ => Sums,

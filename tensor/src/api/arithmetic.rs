@@ -1,4 +1,4 @@
-//! Elementwise arithmetic and functions, and the matrix product.
+//! Elementwise arithmetic, and the matrix product.
 
 use crate::op::{BinaryKind, BinaryScalar, UnaryKind};
 use crate::tensor::{Float, Int, Numeric, Tensor};
@@ -14,7 +14,7 @@ macro_rules! binary {
             Self::from_any(self.as_any().binary(BinaryKind::$kind, rhs.as_ref().as_any()))
         }
 
-        #[doc = concat!("As [`Tensor::", stringify!($name), "`] with a number, which takes the tensor's dtype.")]
+        #[doc = concat!("As [`Tensor::", stringify!($name), "`] with a number, which takes the tensor's dtype. Panics if integers meet a fraction.")]
         #[track_caller]
         pub fn $scalar(&self, rhs: impl Into<Scalar>) -> Self {
             Self::from_any(self.as_any().binary_scalar(BinaryKind::$kind, rhs))
@@ -45,6 +45,10 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
         div, div_scalar: Div;
         /// The remainder of each pair, with the sign of the divisor: `torch.remainder`.
         remainder, remainder_scalar: Rem;
+        /// The remainder of each pair, with the sign of the dividend: `torch.fmod`.
+        fmod, fmod_scalar: Fmod;
+        /// The quotient of each pair, cut toward minus infinity: `torch.floor_divide`.
+        floor_divide, floor_divide_scalar: FloorDiv;
         /// The larger of each pair; NaN if either is.
         max_pair, clamp_min: Max;
         /// The smaller of each pair; NaN if either is.
@@ -56,7 +60,7 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
         neg: Neg;
         /// The magnitude of each element.
         abs: Abs;
-        /// -1, 0 or 1 for each element; NaN stays.
+        /// -1, 0 or 1 for each element; 0 for NaN, as `torch.sign`.
         sign: Sign;
         /// The square of each element.
         square: Square;
@@ -68,9 +72,27 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
         self.clamp_min(min).clamp_max(max)
     }
 
-    /// Each element to a whole power.
+    /// Each element to the whole power of its partner. Of integers, a result that is no integer is
+    /// cut toward zero (`2^-1` is 0), and one that does not fit wraps.
     #[track_caller]
-    pub fn powi_scalar(&self, exponent: i64) -> Self {
+    pub fn powi(&self, exponent: impl AsRef<Tensor<D, Int>>) -> Self {
+        let exponent = exponent.as_ref().as_any();
+        if self.dtype().is_float() {
+            let exponent = exponent.cast(self.dtype());
+            return Self::from_any(self.as_any().binary(BinaryKind::Pow, &exponent));
+        }
+        Self::from_any(self.as_any().binary(BinaryKind::Pow, exponent))
+    }
+
+    /// Each element to a whole power. Panics on a negative power of integers, and on one that is
+    /// no whole number.
+    #[track_caller]
+    pub fn powi_scalar(&self, exponent: impl Into<Scalar>) -> Self {
+        let exponent = exponent.into();
+        if exponent.to_f64().fract() != 0.0 {
+            let rule = format!("the power {} is no integer; use `powf_scalar`", exponent.to_f64());
+            crate::fail(crate::Error::Argument { op: "powi_scalar", rule });
+        }
         Self::from_any(self.as_any().binary_scalar(BinaryKind::Pow, exponent))
     }
 }
@@ -79,45 +101,14 @@ impl<const D: usize> Tensor<D, Float> {
     binary! {
         /// Each element to the power of its partner, with the special cases of C99.
         powf, powf_scalar: Pow;
-    }
-
-    unary! {
-        /// One over each element.
-        recip: Recip;
-        /// The square root.
-        sqrt: Sqrt;
-        /// One over the square root.
-        rsqrt: Rsqrt;
-        /// `e^x`.
-        exp: Exp;
-        /// `e^x - 1`, accurate near zero.
-        expm1: ExpM1;
-        /// The natural logarithm.
-        log: Log;
-        /// The logarithm to base 2.
-        log2: Log2;
-        /// The logarithm to base 10.
-        log10: Log10;
-        /// `log(1 + x)`, accurate near zero.
-        log1p: Log1p;
-        /// The sine.
-        sin: Sin;
-        /// The cosine.
-        cos: Cos;
-        /// The tangent.
-        tan: Tan;
-        /// The hyperbolic tangent.
-        tanh: Tanh;
-        /// The error function.
-        erf: Erf;
-        /// The next lower whole number.
-        floor: Floor;
-        /// The next higher whole number.
-        ceil: Ceil;
-        /// The nearest whole number, halves to even.
-        round: Round;
-        /// The whole part.
-        trunc: Trunc;
+        /// The angle of the point whose y is this and whose x is the other: `torch.atan2`.
+        atan2, atan2_scalar: Atan2;
+        /// The length of the hypotenuse, without overflow: `torch.hypot`.
+        hypot, hypot_scalar: Hypot;
+        /// The magnitude of this with the sign of the other: `torch.copysign`.
+        copysign, copysign_scalar: CopySign;
+        /// `log(e^x + e^y)`, without overflow: `torch.logaddexp`.
+        logaddexp, logaddexp_scalar: LogAddExp;
     }
 
     /// The matrix product of the last two axes; leading axes broadcast. `[.., m, k]` times
@@ -144,6 +135,13 @@ impl<const D: usize> Tensor<D, Int> {
         bitwise_or, bitwise_or_scalar: Or;
         /// Bits that are set in one of both.
         bitwise_xor, bitwise_xor_scalar: Xor;
+        /// Bits moved up by as many places as the other says: `torch.bitwise_left_shift`. Bits that
+        /// leave are lost; a shift by a negative number, or by the width or more, gives 0.
+        bitwise_left_shift, bitwise_left_shift_scalar: ShiftLeft;
+        /// Bits moved down by as many places as the other says, with copies of the sign:
+        /// `torch.bitwise_right_shift`. A shift by a negative number, or by the width or more, gives
+        /// 0, or -1 for negative numbers.
+        bitwise_right_shift, bitwise_right_shift_scalar: ShiftRight;
     }
 
     unary! {

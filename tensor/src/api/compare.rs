@@ -5,17 +5,23 @@ use crate::tensor::{Bool, Float, Kind, Numeric, Tensor};
 use crate::{AnyTensor, Scalar};
 
 macro_rules! comparison {
-    ($($(#[$doc:meta])* $name:ident, $elem:ident: $kind:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $elem:ident, $scalar:ident: $kind:ident;)*) => {$(
         $(#[$doc])*
         #[track_caller]
         pub fn $name(&self, rhs: impl AsRef<Self>) -> Tensor<D, Bool> {
             Tensor::from_any(self.as_any().binary(BinaryKind::$kind, rhs.as_ref().as_any()))
         }
 
-        #[doc = concat!("As [`Tensor::", stringify!($name), "`] with a number.")]
+        #[doc = concat!("As [`Tensor::", stringify!($name), "`] with a number; exact, whatever their types.")]
         #[track_caller]
         pub fn $elem(&self, rhs: impl Into<Scalar>) -> Tensor<D, Bool> {
             Tensor::from_any(self.as_any().binary_scalar(BinaryKind::$kind, rhs))
+        }
+
+        #[doc = concat!("The same as [`Tensor::", stringify!($elem), "`].")]
+        #[track_caller]
+        pub fn $scalar(&self, rhs: impl Into<Scalar>) -> Tensor<D, Bool> {
+            self.$elem(rhs)
         }
     )*};
 }
@@ -23,29 +29,65 @@ macro_rules! comparison {
 impl<const D: usize, K: Kind> Tensor<D, K> {
     comparison! {
         /// Whether each pair is equal. NaN equals nothing.
-        equal, equal_elem: Equal;
+        equal, equal_elem, equal_scalar: Equal;
         /// Whether each pair is different.
-        not_equal, not_equal_elem: NotEqual;
+        not_equal, not_equal_elem, not_equal_scalar: NotEqual;
     }
 }
 
 impl<const D: usize, K: Numeric> Tensor<D, K> {
     comparison! {
         /// Whether the left of each pair is larger.
-        greater, greater_elem: Greater;
+        greater, greater_elem, greater_scalar: Greater;
         /// Whether the left of each pair is larger, or both are equal.
-        greater_equal, greater_equal_elem: GreaterEqual;
+        greater_equal, greater_equal_elem, greater_equal_scalar: GreaterEqual;
         /// Whether the left of each pair is smaller.
-        lower, lower_elem: Less;
+        lower, lower_elem, lower_scalar: Less;
         /// Whether the left of each pair is smaller, or both are equal.
-        lower_equal, lower_equal_elem: LessEqual;
+        lower_equal, lower_equal_elem, lower_equal_scalar: LessEqual;
+    }
+}
+
+impl<const D: usize, K: Numeric> Tensor<D, K> {
+    /// Which elements are equal, or finite with `|x - y| <= atol + rtol |y|`: `torch.isclose`. The
+    /// tolerances are `1e-5` and `1e-8` unless given; NaN is close to nothing.
+    #[track_caller]
+    pub fn is_close(
+        &self,
+        other: impl AsRef<Self>,
+        rtol: Option<f64>,
+        atol: Option<f64>,
+    ) -> Tensor<D, Bool> {
+        let (rtol, atol) = (rtol.unwrap_or(1e-5), atol.unwrap_or(1e-8));
+        Tensor::from_any(self.as_any().is_close(other.as_ref().as_any(), rtol, atol))
+    }
+
+    /// Whether all elements are close, as by [`Tensor::is_close`]: `torch.allclose`.
+    #[track_caller]
+    pub fn all_close(&self, other: impl AsRef<Self>, rtol: Option<f64>, atol: Option<f64>) -> bool {
+        self.is_close(other, rtol, atol).all().into_scalar()
     }
 }
 
 impl<const D: usize> Tensor<D, Float> {
     /// Which elements are NaN.
     pub fn is_nan(&self) -> Tensor<D, Bool> {
-        self.not_equal(self)
+        Tensor::from_any(self.as_any().is_nan())
+    }
+
+    /// Whether any element is NaN.
+    pub fn contains_nan(&self) -> Tensor<1, Bool> {
+        self.is_nan().any()
+    }
+
+    /// Which elements are plus or minus infinity.
+    pub fn is_inf(&self) -> Tensor<D, Bool> {
+        Tensor::from_any(self.as_any().is_inf())
+    }
+
+    /// Which elements are neither NaN nor infinite.
+    pub fn is_finite(&self) -> Tensor<D, Bool> {
+        Tensor::from_any(self.as_any().is_finite())
     }
 }
 

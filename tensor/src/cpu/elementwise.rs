@@ -1,14 +1,14 @@
 //! Elementwise operations: one loop per function over the slices of a tile.
 
 use super::access::{Compute, Dense};
-use super::math::Math;
+use super::math::{Math, special};
 use super::parallel::{CHUNK, chunks};
 use super::simd::{Isa, Kernel, dispatch};
 use super::tile::{Operand, TILE, element_type, tiles};
 use crate::op::{
     Activation, ActivationBackward, Binary, BinaryKind, BinaryScalar, Cast, Unary, UnaryKind,
 };
-use crate::{AnyTensor, DType, Error, Result};
+use crate::{AnyTensor, DType, Error, Result, Scalar};
 
 pub(super) fn cast(_: &Cast, x: &AnyTensor, y: &AnyTensor) {
     if super::copy::copy(x, y) {
@@ -76,16 +76,8 @@ macro_rules! real {
                 match kind {
                     Neg => map(x, y, |x| -x),
                     Abs => map(x, y, |x| x.abs()),
-                    // NaN and both zeros map to themselves.
-                    Sign => map(x, y, |x| {
-                        if x > 0.0 {
-                            1.0
-                        } else if x < 0.0 {
-                            -1.0
-                        } else {
-                            x
-                        }
-                    }),
+                    // NaN counts as zero.
+                    Sign => map(x, y, |x| ((x > 0.0) as i8 - (x < 0.0) as i8) as $type),
                     Square => map(x, y, |x| x * x),
                     Not => unreachable!("not of floats"),
                     Recip => map(x, y, |x| 1.0 / x),
@@ -104,6 +96,10 @@ macro_rules! real {
                     Tan if x.iter().any(|x| x.trig_is_large()) => map(x, y, |x| x.tan_large()),
                     Tan => map(x, y, |x| Math::tan::<I>(x)),
                     Erf => map(x, y, |x| Math::erf::<I>(x)),
+                    Exp2 | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh | Erfc
+                    | ErfInv | Lgamma | Digamma | Polygamma(_) => {
+                        map(x, y, |x| special::unary(kind, x as f64) as $type)
+                    }
                     Floor => map(x, y, |x| x.floor()),
                     Ceil => map(x, y, |x| x.ceil()),
                     Round => map(x, y, |x| x.round_ties_even()),
@@ -150,7 +146,18 @@ macro_rules! real {
                         let r = a % b;
                         if r != 0.0 && (r < 0.0) != (b < 0.0) { r + b } else { r }
                     }),
+                    FloorDiv | Atan2 | Hypot => {
+                        map2(a, b, y, |a, b| special::binary(kind, a as f64, b as f64) as $type)
+                    }
+                    Fmod => map2(a, b, y, |a, b| a % b),
                     Pow => map2(a, b, y, |a, b| Math::pow::<I>(a, b)),
+                    CopySign => map2(a, b, y, |a, b| a.copysign(b)),
+                    LogAddExp => map2(a, b, y, |a, b| {
+                        let larger = if a > b || a != a { a } else { b };
+                        let other = Math::ln_1p::<I>(Math::exp::<I>(-(a - b).abs()));
+                        // Equal infinities have no difference.
+                        if a == b && larger.is_infinite() { larger } else { larger + other }
+                    }),
                     Max => map2(a, b, y, |a, b| if a > b || a != a { a } else { b }),
                     Min => map2(a, b, y, |a, b| if a < b || a != a { a } else { b }),
                     Equal => map2(a, b, y, |a, b| truth(a == b)),
@@ -159,7 +166,7 @@ macro_rules! real {
                     LessEqual => map2(a, b, y, |a, b| truth(a <= b)),
                     Greater => map2(a, b, y, |a, b| truth(a > b)),
                     GreaterEqual => map2(a, b, y, |a, b| truth(a >= b)),
-                    And | Or | Xor => unreachable!("bits of floats"),
+                    And | Or | Xor | ShiftLeft | ShiftRight => unreachable!("bits of floats"),
                 }
             }
 
@@ -273,6 +280,11 @@ fn int_binary(kind: BinaryKind, operands: [Operand<'_, i64>; 2], y: &AnyTensor) 
             Sub => map2(a, b, y, i64::wrapping_sub),
             Mul => map2(a, b, y, i64::wrapping_mul),
             Div => map2(a, b, y, i64::wrapping_div),
+            FloorDiv => map2(a, b, y, |a, b| {
+                let (q, r) = (a.wrapping_div(b), a.wrapping_rem(b));
+                if r != 0 && (r < 0) != (b < 0) { q - 1 } else { q }
+            }),
+            Fmod => map2(a, b, y, i64::wrapping_rem),
             Rem => map2(a, b, y, |a, b| {
                 let r = a.wrapping_rem(b);
                 if r != 0 && (r < 0) != (b < 0) { r + b } else { r }
@@ -289,6 +301,10 @@ fn int_binary(kind: BinaryKind, operands: [Operand<'_, i64>; 2], y: &AnyTensor) 
             And => map2(a, b, y, |a, b| a & b),
             Or => map2(a, b, y, |a, b| a | b),
             Xor => map2(a, b, y, |a, b| a ^ b),
+            // Narrow integers lose the bits that leave when they are stored.
+            ShiftLeft => map2(a, b, y, |a, b| if (0..64).contains(&b) { a << b } else { 0 }),
+            ShiftRight => map2(a, b, y, |a, b| a >> if (0..64).contains(&b) { b } else { 63 }),
+            Atan2 | Hypot | CopySign | LogAddExp => unreachable!("{kind:?} of integers"),
         }
     });
 }
@@ -305,13 +321,8 @@ fn power(base: i64, exponent: i64) -> i64 {
 
 /// Refuses integer divisors of zero before anything is written: the output may be an input.
 fn check_divisor(kind: BinaryKind, divisor: &AnyTensor) -> Result<()> {
-    let op = match kind {
-        BinaryKind::Div => "div",
-        BinaryKind::Rem => "remainder",
-        _ => return Ok(()),
-    };
-    if Dense::<i64>::new(divisor).contains(&0) {
-        return Err(Error::Argument { op, rule: "division by zero".into() });
+    if kind.divides() && Dense::<i64>::new(divisor).contains(&0) {
+        return Err(Error::Argument { op: kind.name(), rule: "division by zero".into() });
     }
     Ok(())
 }
@@ -338,11 +349,36 @@ pub(super) fn binary_scalar(op: &BinaryScalar, x: &AnyTensor, y: &AnyTensor) -> 
             if op.reversed {
                 check_divisor(op.kind, x)?;
             }
+            if let Scalar::Float(limit) = op.scalar
+                && op.kind.is_comparison()
+            {
+                let kind = if op.reversed { op.kind.mirrored() } else { op.kind };
+                let (kind, limit) = comparison_of_integers(kind, limit);
+                int_binary(kind, [Operand::new(x, y), Operand::Splat(limit)], y);
+                return Ok(());
+            }
             let scalar = Operand::Splat(op.scalar.to_i64());
             int_binary(op.kind, order(Operand::new(x, y), scalar, op.reversed), y);
         }
     }
     Ok(())
+}
+
+/// The comparison of integers that gives what comparing them with `limit` would give.
+fn comparison_of_integers(kind: BinaryKind, limit: f64) -> (BinaryKind, i64) {
+    use BinaryKind::*;
+    let (always, never) = ((GreaterEqual, i64::MIN), (Less, i64::MIN));
+    let constant = |truth: bool| if truth { always } else { never };
+    // 2^63 and beyond, where all integers lie on one side.
+    let beyond = limit.abs() >= 9_223_372_036_854_775_808.0;
+    match kind {
+        _ if limit.is_nan() => constant(kind == NotEqual),
+        Equal | NotEqual if beyond || limit.fract() != 0.0 => constant(kind == NotEqual),
+        Less | LessEqual if beyond => constant(limit > 0.0),
+        Greater | GreaterEqual if beyond => constant(limit < 0.0),
+        Less | GreaterEqual => (kind, limit.ceil() as i64),
+        _ => (kind, limit.floor() as i64),
+    }
 }
 
 fn order<T>(tensor: T, scalar: T, reversed: bool) -> [T; 2] {

@@ -53,7 +53,7 @@ pub use scan::{LinearRecurrence, Scan, ScanKind};
 pub use search::{Nonzero, SearchSorted};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sort::Sort;
-pub use unary::{Unary, UnaryKind};
+pub use unary::{MAX_POLYGAMMA, Unary, UnaryKind};
 pub use update::{AdamUpdate, SgdUpdate};
 pub(crate) use view::swap as swap_view;
 pub use view::{Unview, View, inverse as inverse_permutation};

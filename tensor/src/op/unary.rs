@@ -16,7 +16,7 @@ pub struct Unary {
 pub enum UnaryKind {
     Neg,
     Abs,
-    /// -1, 0 or 1.
+    /// -1, 0 or 1; NaN counts as 0, as in `torch.sign`.
     Sign,
     Square,
     /// Logical not of bools, bitwise not of integers.
@@ -25,6 +25,7 @@ pub enum UnaryKind {
     Sqrt,
     Rsqrt,
     Exp,
+    Exp2,
     ExpM1,
     Log,
     Log2,
@@ -33,7 +34,25 @@ pub enum UnaryKind {
     Sin,
     Cos,
     Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Asinh,
+    Acosh,
+    Atanh,
     Erf,
+    /// `1 - erf(x)`, accurate where that cancels.
+    Erfc,
+    /// The inverse of `erf`.
+    ErfInv,
+    /// `log(|Gamma(x)|)`.
+    Lgamma,
+    /// The derivative of `lgamma`.
+    Digamma,
+    /// The derivative of `digamma` of this order, from 1 to [`MAX_POLYGAMMA`].
+    Polygamma(u8),
     Floor,
     Ceil,
     /// To the nearest integer, halves to even as IEEE 754 and `torch.round`.
@@ -52,6 +71,9 @@ pub enum UnaryKind {
     Softplus,
 }
 
+/// The highest order of [`UnaryKind::Polygamma`].
+pub const MAX_POLYGAMMA: u8 = 100;
+
 impl UnaryKind {
     /// The same function as an [`Activation`], if it is one.
     pub const fn activation(self) -> Option<Activation> {
@@ -68,12 +90,54 @@ impl UnaryKind {
     }
 
     /// Every function, for tables and tests.
-    pub const ALL: [UnaryKind; 29] = {
+    pub const ALL: [UnaryKind; 45] = {
         use UnaryKind::*;
         [
-            Neg, Abs, Sign, Square, Not, Recip, Sqrt, Rsqrt, Exp, ExpM1, Log, Log2, Log10, Log1p,
-            Sin, Cos, Tan, Erf, Floor, Ceil, Round, Trunc, Relu, Sigmoid, Tanh, Gelu, GeluTanh,
-            Silu, Softplus,
+            Neg,
+            Abs,
+            Sign,
+            Square,
+            Not,
+            Recip,
+            Sqrt,
+            Rsqrt,
+            Exp,
+            Exp2,
+            ExpM1,
+            Log,
+            Log2,
+            Log10,
+            Log1p,
+            Sin,
+            Cos,
+            Tan,
+            Asin,
+            Acos,
+            Atan,
+            Sinh,
+            Cosh,
+            Asinh,
+            Acosh,
+            Atanh,
+            Erf,
+            Erfc,
+            ErfInv,
+            Lgamma,
+            Digamma,
+            Polygamma(1),
+            Polygamma(2),
+            Polygamma(3),
+            Floor,
+            Ceil,
+            Round,
+            Trunc,
+            Relu,
+            Sigmoid,
+            Tanh,
+            Gelu,
+            GeluTanh,
+            Silu,
+            Softplus,
         ]
     };
 
@@ -95,6 +159,7 @@ impl UnaryKind {
             Sqrt => "sqrt",
             Rsqrt => "rsqrt",
             Exp => "exp",
+            Exp2 => "exp2",
             ExpM1 => "expm1",
             Log => "log",
             Log2 => "log2",
@@ -103,7 +168,20 @@ impl UnaryKind {
             Sin => "sin",
             Cos => "cos",
             Tan => "tan",
+            Asin => "asin",
+            Acos => "acos",
+            Atan => "atan",
+            Sinh => "sinh",
+            Cosh => "cosh",
+            Asinh => "asinh",
+            Acosh => "acosh",
+            Atanh => "atanh",
             Erf => "erf",
+            Erfc => "erfc",
+            ErfInv => "erfinv",
+            Lgamma => "lgamma",
+            Digamma => "digamma",
+            Polygamma(_) => "polygamma",
             Floor => "floor",
             Ceil => "ceil",
             Round => "round",
@@ -133,20 +211,31 @@ impl Operation for Unary {
         if !accepted {
             return Err(check::dtype_error(self.name(), inputs, "not defined for this dtype"));
         }
+        if let UnaryKind::Polygamma(order) = self.kind
+            && !(1..=MAX_POLYGAMMA).contains(&order)
+        {
+            let rule = format!("the order must be from 1 to {MAX_POLYGAMMA}, found {order}");
+            return Err(check::argument(self.name(), rule));
+        }
         Ok(one(*x))
     }
 
     #[inline]
     fn preserves_meta(&self, dtype: DType, inputs: usize) -> bool {
-        inputs == 1 && dtype.is_float() && self.kind != UnaryKind::Not
+        // A polygamma checks its order.
+        let checked = matches!(self.kind, UnaryKind::Not | UnaryKind::Polygamma(_));
+        inputs == 1 && dtype.is_float() && !checked
     }
 
     fn keeps(&self, _: u32) -> Keeps {
         use UnaryKind::*;
         match self.kind {
             Neg | Sign | Not | Floor | Ceil | Round | Trunc => Keeps::NOTHING,
-            Recip | Sqrt | Rsqrt | Exp | ExpM1 | Relu | Sigmoid | Tanh => Keeps::OUTPUT,
-            Abs | Square | Log | Log2 | Log10 | Log1p | Sin | Cos | Tan | Erf => Keeps::INPUT,
+            Recip | Sqrt | Rsqrt | Exp | Exp2 | ExpM1 | Relu | Sigmoid | Tanh => Keeps::OUTPUT,
+            ErfInv => Keeps::OUTPUT,
+            Abs | Square | Log | Log2 | Log10 | Log1p | Sin | Cos | Tan => Keeps::INPUT,
+            Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh => Keeps::INPUT,
+            Erf | Erfc | Lgamma | Digamma | Polygamma(_) => Keeps::INPUT,
             Gelu | GeluTanh | Silu | Softplus => Keeps::INPUT,
         }
     }
@@ -179,6 +268,13 @@ impl Operation for Unary {
                 Log1p => samples.case(op, [float_in([3, 5], -0.8, 3.0)]),
                 // Tangent is smooth, but its third derivative near pi/2 is beyond differences.
                 Tan => samples.case(op, [float_in([3, 5], -1.2, 1.2)]),
+                Asin | Acos | Atanh | ErfInv => samples.case(op, [float_in([3, 5], -0.7, 0.7)]),
+                Acosh => samples.case(op, [float_in([3, 5], 1.3, 4.0)]),
+                Lgamma | Digamma | Polygamma(_) => {
+                    samples.case(op, [float_in([3, 5], 0.8, 5.0)]);
+                    // Between two poles.
+                    samples.case(op, [float_in([7], -1.7, -1.3)]);
+                }
                 _ => samples.case(op, [float([3, 5])]),
             }
             if kind.on_ints() {

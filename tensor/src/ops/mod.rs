@@ -1,8 +1,10 @@
 //! Operations as methods of [`AnyTensor`]: the words in which decompositions, gradient rules and
 //! the typed face are written. Each panics with its operation's error text.
 
+mod activation;
 mod einsum;
 mod linalg;
+mod math;
 mod order;
 
 use smallvec::SmallVec;

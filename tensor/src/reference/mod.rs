@@ -5,6 +5,7 @@
 mod image;
 mod order;
 mod scalar;
+mod special;
 
 use half::{bf16, f16};
 use num_complex::Complex;
@@ -183,7 +184,7 @@ impl Backend for Reference {
             }
             Op::BinaryScalar(op) => {
                 let dtype = inputs[0].dtype();
-                let scalar = if dtype.is_float() {
+                let scalar = if dtype.is_float() || op.kind.is_comparison() {
                     op.scalar.to_f64()
                 } else {
                     Scalar::Int(op.scalar.to_i64()).to_f64()
@@ -344,13 +345,8 @@ fn decompose(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()
 }
 
 fn check_divisor(kind: BinaryKind, dtype: DType, divisor: &Array) -> Result<()> {
-    let op = match kind {
-        BinaryKind::Div => "div",
-        BinaryKind::Rem => "remainder",
-        _ => return Ok(()),
-    };
-    if !dtype.is_float() && divisor.values.contains(&0.0) {
-        return Err(Error::Argument { op, rule: "division by zero".into() });
+    if kind.divides() && !dtype.is_float() && divisor.values.contains(&0.0) {
+        return Err(Error::Argument { op: kind.name(), rule: "division by zero".into() });
     }
     Ok(())
 }
@@ -403,18 +399,20 @@ fn reduce(kind: ReduceKind, x: &Array, shape: &[usize]) -> Array {
         ReduceKind::Min => f64::INFINITY,
     };
     let mut y = map(shape, |_| start);
-    // What rounding took from each sum (Neumaier 1974): an oracle must not need a tolerance.
-    let mut lost = Array::zeros(shape);
+    // What rounding took away from each sum (Neumaier 1974).
+    let mut lost = map(shape, |_| 0.0);
     for i in indices(&x.shape) {
         let value = x.at(&i);
         let to: Vec<_> = i.iter().zip(shape).map(|(&i, &n)| i.min(n - 1)).collect();
         let total = y.at_mut(&to);
         *total = match kind {
             ReduceKind::Sum | ReduceKind::Mean => {
-                let (old, sum) = (*total, *total + value);
+                let sum = *total + value;
                 let (large, small) =
-                    if old.abs() >= value.abs() { (old, value) } else { (value, old) };
-                *lost.at_mut(&to) += (large - sum) + small;
+                    if total.abs() < value.abs() { (value, *total) } else { (*total, value) };
+                if sum.is_finite() {
+                    *lost.at_mut(&to) += (large - sum) + small;
+                }
                 sum
             }
             ReduceKind::Prod => *total * value,
@@ -422,9 +420,7 @@ fn reduce(kind: ReduceKind, x: &Array, shape: &[usize]) -> Array {
             ReduceKind::Min | ReduceKind::All => binary(BinaryKind::Min, DType::F64, *total, value),
         };
     }
-    for (total, lost) in y.values.iter_mut().zip(lost.values).filter(|(y, _)| y.is_finite()) {
-        *total += lost;
-    }
+    y.values.iter_mut().zip(&lost.values).for_each(|(sum, lost)| *sum += lost);
     if kind == ReduceKind::Mean {
         let n = x.values.len() as f64 / y.values.len().max(1) as f64;
         y.values.iter_mut().for_each(|value| *value /= n);

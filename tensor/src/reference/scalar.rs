@@ -1,11 +1,12 @@
 //! Functions of numbers, in f64.
 
+use super::special;
 use crate::DType;
 use crate::op::{BinaryKind, UnaryKind};
 
 /// The error function: its Taylor series near zero, the continued fraction of its complement
 /// further out (Abramowitz & Stegun 7.1.5 and 7.1.14).
-fn erf(x: f64) -> f64 {
+pub(super) fn erf(x: f64) -> f64 {
     let a = x.abs();
     if x.is_nan() || a > 6.0 {
         return if x.is_nan() { x } else { x.signum() };
@@ -29,7 +30,7 @@ pub(super) fn unary(kind: UnaryKind, dtype: DType, x: f64) -> f64 {
     match kind {
         Neg => -x,
         Abs => x.abs(),
-        Sign if x == 0.0 || x.is_nan() => x,
+        Sign if x == 0.0 || x.is_nan() => 0.0,
         Sign => x.signum(),
         Square => x * x,
         Not if dtype == DType::Bool => (x == 0.0) as u8 as f64,
@@ -46,7 +47,21 @@ pub(super) fn unary(kind: UnaryKind, dtype: DType, x: f64) -> f64 {
         Sin => x.sin(),
         Cos => x.cos(),
         Tan => x.tan(),
+        Exp2 => x.exp2(),
+        Asin => x.asin(),
+        Acos => x.acos(),
+        Atan => x.atan(),
+        Sinh => x.sinh(),
+        Cosh => x.cosh(),
+        Asinh => x.asinh(),
+        Acosh => x.acosh(),
+        Atanh => x.atanh(),
         Erf => erf(x),
+        Erfc => 1.0 - erf(x),
+        ErfInv => special::erf_inv(x),
+        Lgamma => special::lgamma(x),
+        Digamma => special::digamma(x),
+        Polygamma(order) => special::polygamma(order.into(), x),
         Floor => x.floor(),
         Ceil => x.ceil(),
         Round => x.round_ties_even(),
@@ -80,6 +95,8 @@ pub(super) fn binary(kind: BinaryKind, dtype: DType, a: f64, b: f64) -> f64 {
         Mul => a * b,
         Div if dtype.is_float() => a / b,
         Div => (a / b).trunc(),
+        FloorDiv => (a / b).floor(),
+        Fmod => a - b * (a / b).trunc(),
         Rem => match a % b {
             r if r != 0.0 && (r < 0.0) != (b < 0.0) => r + b,
             r => r,
@@ -89,6 +106,10 @@ pub(super) fn binary(kind: BinaryKind, dtype: DType, a: f64, b: f64) -> f64 {
         Max => a.max(b),
         Min if a.is_nan() || b.is_nan() => f64::NAN,
         Min => a.min(b),
+        Atan2 => a.atan2(b),
+        Hypot => (a * a + b * b).sqrt(),
+        CopySign => a.abs() * b.signum(),
+        LogAddExp => (a.exp() + b.exp()).ln(),
         Equal => truth(a == b),
         NotEqual => truth(a != b),
         Less => truth(a < b),
@@ -98,5 +119,6 @@ pub(super) fn binary(kind: BinaryKind, dtype: DType, a: f64, b: f64) -> f64 {
         And => (i & j) as f64,
         Or => (i | j) as f64,
         Xor => (i ^ j) as f64,
+        ShiftLeft | ShiftRight => special::shift(kind == ShiftLeft, dtype, i, j) as f64,
     }
 }

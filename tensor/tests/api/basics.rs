@@ -338,7 +338,7 @@ fn activations() {
     close(activation::gelu(&x), [-0.158655, 0.0, 1.9545]);
     close(activation::gelu_approximate(&x), [-0.158808, 0.0, 1.954598]);
     close(activation::silu(&x), [-0.268941, 0.0, 1.761594]);
-    close(activation::softplus(&x), [0.313262, 2f32.ln(), 2.126928]);
+    close(activation::softplus(&x, 1.0), [0.313262, 2f32.ln(), 2.126928]);
     close(activation::softmax(floats([0.0, 0.0]), -1), [0.5, 0.5]);
     close(activation::log_softmax(floats([0.0, 0.0]), 0), [-2f32.ln(); 2]);
     assert_eq!(std::any::type_name::<Float>(), "kiln_tensor::tensor::Float");

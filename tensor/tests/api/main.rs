@@ -5,6 +5,7 @@ mod basics;
 mod common;
 #[cfg(feature = "linalg")]
 mod decompositions;
+mod elementwise;
 mod linalg;
 mod order;
 mod reduce;

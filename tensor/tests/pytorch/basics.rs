@@ -136,8 +136,6 @@ fn nan_infinities_and_signs() {
     TORCH.near("special.pow", a.powf(&b).as_any(), SHORT);
     let x = TORCH.get::<1, _>("special.x");
     TORCH.same("special.relu", activation::relu(&x).as_any());
-    // `torch.sign` of NaN is 0; here it stays NaN.
-    assert!(x.sign().slice(0..1).item::<f32>().is_nan());
     TORCH.same("special.clamp", x.clamp(-1, 1).as_any());
     let rows = TORCH.get::<2, kiln_tensor::Float>("special.rows");
     TORCH.same("special.argmax", rows.argmax(1).as_any());

@@ -2,6 +2,7 @@
 //! `<family>.rs` reads.
 
 mod basics;
+mod elementwise;
 mod fixture;
 mod linalg;
 mod order;

@@ -36,6 +36,7 @@
 mod coefficients;
 mod double;
 mod single;
+pub(crate) mod special;
 #[cfg(test)]
 mod tests;
 

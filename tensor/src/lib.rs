@@ -33,7 +33,9 @@ mod tensor;
 mod trace;
 
 pub use any::AnyTensor;
-pub use api::{Slice, SliceArg, activation, module};
+pub use api::{
+    CastTo, FloatDType, IntDType, IntoPadding, PadMode, Slice, SliceArg, activation, grid, module,
+};
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
 pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;
@@ -44,7 +46,7 @@ pub use dtype::{DType, Element, Scalar};
 pub use error::{Error, OrFail, Result, fail, guard};
 pub use half::{bf16, f16};
 pub use layout::{AxisSlice, Layout};
-pub use op::Distribution;
+pub use op::{Distribution, IndexingUpdateOp};
 pub use shape::{AxisIndex, MAX_RANK, Shape, resolve_axis};
 pub use tensor::{Bool, Float, Int, Kind, Numeric, Options, Tensor};
 pub use trace::{Step, Value, trace};

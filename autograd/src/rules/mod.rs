@@ -3,6 +3,7 @@
 //! Only gradients that someone asked for are computed. A fused backward is an operation of its own,
 //! whose gradient in turn comes from its decomposition.
 
+mod assign;
 mod decomposition;
 mod elementwise;
 
@@ -127,6 +128,8 @@ pub(crate) fn gradients(
         Op::SelectBackward(op) => one(dy.apply(Select { axis: op.axis }, &[&cx.input(1)])),
         Op::Gather(op) => one(dy.gather_backward(op.axis, *cx.shape(0), &cx.input(1))),
         Op::GatherBackward(op) => one(dy.gather(op.axis, &cx.input(1))),
+        Op::Assign(op) => assign::assign(op, &cx, &dy),
+        Op::Scatter(op) => assign::scatter(op, &mut cx, &dy),
         Op::MatMul(op) => matmul(op, &mut cx, dy),
         Op::Conv2d(op) => {
             let options = op.options;
@@ -216,6 +219,7 @@ pub(crate) fn gradients(
         | Op::Arange(_)
         | Op::Random(_)
         | Op::ArgReduce(_)
+        | Op::RavelIndex(_)
         | Op::SgdUpdate(_)
         | Op::AdamUpdate(_) => unreachable!("{op:?} is never recorded"),
     })

@@ -2,12 +2,20 @@
 
 pub mod activation;
 mod arithmetic;
+mod cast;
 mod compare;
 mod create;
+mod diagonal;
+pub mod grid;
 mod index;
+mod join;
 pub mod module;
 mod operators;
+mod pad;
 mod reduce;
 mod shape;
+mod slice;
 
-pub use index::{Slice, SliceArg};
+pub use cast::{CastTo, FloatDType, IntDType};
+pub use pad::{IntoPadding, PadMode};
+pub use slice::{Slice, SliceArg};

@@ -1,7 +1,11 @@
 //! Operations as methods of [`AnyTensor`]: the words in which decompositions, gradient rules and
 //! the typed face are written. Each panics with its operation's error text.
 
+mod index;
+
 use smallvec::SmallVec;
+
+pub(crate) use index::padded;
 
 use crate::AnyTensor;
 use crate::apply::Outputs;

@@ -35,7 +35,10 @@ mod trace;
 
 pub use anomaly::{detect_anomaly, detects_anomaly, first_not_finite, ignore_anomaly};
 pub use any::AnyTensor;
-pub use api::{QuantileInterpolation, Slice, SliceArg, activation, linalg, loss, module};
+pub use api::{
+    CastTo, FloatDType, IntDType, IntoPadding, PadMode, QuantileInterpolation, Slice, SliceArg,
+    activation, grid, linalg, loss, module,
+};
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
 pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;
@@ -47,7 +50,7 @@ pub use error::{Error, OrFail, Result, fail, guard};
 pub use half::{bf16, f16};
 pub use layout::{AxisSlice, Layout};
 pub use num_complex;
-pub use op::Distribution;
+pub use op::{Distribution, IndexingUpdateOp};
 pub use shape::{AxisIndex, MAX_RANK, Shape, resolve_axis};
 pub use tensor::{Bool, Complex, Float, Int, Kind, Numeric, Options, Tensor};
 pub use trace::{Step, Value, trace};

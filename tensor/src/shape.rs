@@ -61,6 +61,12 @@ impl Shape {
         self.rank as usize
     }
 
+    /// The number of axes.
+    #[inline]
+    pub fn num_dims(&self) -> usize {
+        self.rank()
+    }
+
     /// The number of elements.
     #[inline]
     pub fn num_elements(&self) -> usize {
@@ -187,6 +193,20 @@ impl From<Vec<usize>> for Shape {
     }
 }
 
+impl<const N: usize> From<&[usize; N]> for Shape {
+    #[track_caller]
+    fn from(dims: &[usize; N]) -> Self {
+        Self::new(dims)
+    }
+}
+
+impl From<&Vec<usize>> for Shape {
+    #[track_caller]
+    fn from(dims: &Vec<usize>) -> Self {
+        Self::new(dims)
+    }
+}
+
 impl From<&Shape> for Shape {
     fn from(shape: &Shape) -> Self {
         *shape
@@ -202,7 +222,7 @@ pub trait AxisIndex {
 impl AxisIndex for usize {
     #[inline]
     fn signed(self) -> isize {
-        self as isize
+        isize::try_from(self).unwrap_or(isize::MAX)
     }
 }
 
@@ -210,6 +230,13 @@ impl AxisIndex for isize {
     #[inline]
     fn signed(self) -> isize {
         self
+    }
+}
+
+impl AxisIndex for u32 {
+    #[inline]
+    fn signed(self) -> isize {
+        self as isize
     }
 }
 
@@ -231,7 +258,7 @@ impl AxisIndex for i64 {
 #[inline]
 pub fn resolve_axis(op: &'static str, axis: impl AxisIndex, rank: usize) -> Result<usize> {
     let axis = axis.signed();
-    let index = if axis < 0 { axis + rank as isize } else { axis };
+    let index = if axis < 0 { axis.saturating_add_unsigned(rank) } else { axis };
     if (0..rank as isize).contains(&index) {
         Ok(index as usize)
     } else {

@@ -231,6 +231,21 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
         self.any.num_elements()
     }
 
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.num_elements() == 0
+    }
+
+    /// The number of axes, which is `D`.
+    pub fn rank(&self) -> usize {
+        D
+    }
+
+    /// The number of axes, which is `D`.
+    pub fn num_dims(&self) -> usize {
+        D
+    }
+
     /// The type of the elements.
     #[inline]
     pub fn dtype(&self) -> DType {

@@ -4,7 +4,7 @@ mod common;
 
 use common::{indices, linear, view};
 use kiln_tensor::op::View;
-use kiln_tensor::{AnyTensor, AxisSlice, Device, Shape, Tensor, TensorData};
+use kiln_tensor::{AnyTensor, AxisSlice, Device, Int, Shape, Slice, Tensor, TensorData};
 use proptest::prelude::*;
 
 /// A tensor by its meaning alone: which element of the original each position shows.
@@ -228,6 +228,87 @@ proptest! {
         shown.elements.iter().enumerate().for_each(|(i, &element)| expected[element] += i);
         let gradient = numbered(&shown.shape).unview(next, Shape::new(&dims));
         prop_assert_eq!(elements(&gradient), expected);
+    }
+}
+
+/// A part of each axis as a user writes it, with bounds on both sides of the ends.
+fn slices(rank: usize, mut pick: impl FnMut(usize) -> usize) -> Vec<Slice> {
+    let slice = |_| {
+        let start = if pick(3) == 0 { 0 } else { pick(21) as isize - 10 };
+        let end = (pick(3) != 0).then(|| pick(21) as isize - 10);
+        Slice::new(start, end, [1, 2, 3, -1, -2, -5][pick(6)])
+    };
+    (0..rank).map(slice).collect()
+}
+
+/// The entries of an axis in a slice: those of the range, forwards from its start or backwards from
+/// its end.
+fn entries(slice: &Slice, extent: usize) -> Vec<usize> {
+    let n = extent as isize;
+    let bound = |at: isize| if at < 0 { (at + n).max(0) } else { at.min(n) };
+    let range = bound(slice.start)..slice.end.map_or(n, bound);
+    let step = slice.step.unsigned_abs();
+    let entries: Vec<usize> = range.map(|i| i as usize).collect();
+    if slice.step > 0 {
+        entries.into_iter().step_by(step).collect()
+    } else {
+        entries.into_iter().rev().step_by(step).collect()
+    }
+}
+
+fn sliced(map: &Map, slices: &[Slice]) -> Map {
+    let lists: Vec<Vec<usize>> =
+        slices.iter().zip(&map.shape).map(|(slice, &n)| entries(slice, n)).collect();
+    map.with(lists.iter().map(Vec::len).collect(), |index| {
+        index.iter().zip(&lists).map(|(&i, list)| list[i]).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn slices_with_steps_show_and_assign_the_right_elements(
+        dims in prop::array::uniform3(0usize..7),
+        picks in prop::collection::vec(0usize..1 << 20, 80),
+    ) {
+        let mut picks = picks.into_iter().cycle();
+        let mut pick = |n: usize| picks.next().unwrap() % n;
+        let mut x = Tensor::<3, Int>::from_any(numbered(&dims));
+        let mut map = Map::identity(&dims);
+        for _ in 0..3 {
+            // A slice of a turned tensor, and new values in a part of that.
+            let turn = [pick(3), pick(3)];
+            x = x.swap_dims(turn[0], turn[1]);
+            map = naive(&map, &View::Permute({
+                let mut axes = [0, 1, 2];
+                axes.swap(turn[0], turn[1]);
+                axes.into_iter().collect()
+            }));
+            let parts = slices(3, &mut pick);
+            let part = sliced(&map, &parts);
+            prop_assert_eq!(elements(x.slice(&parts).as_any()), part.elements.clone(), "{:?}", parts);
+            let values: Vec<usize> = (0..part.elements.len()).map(|i| 1000 + i).collect();
+            let mut expected = map.elements.clone();
+            for (element, value) in part.elements.iter().zip(&values) {
+                let place = map.elements.iter().position(|e| e == element).unwrap();
+                expected[place] = *value;
+            }
+            let data: Vec<i64> = values.iter().map(|&value| value as i64).collect();
+            let data = TensorData::new(data, Shape::new(&part.shape));
+            let values = Tensor::<3, Int>::from_data(data, &Device::cpu());
+            let assigned = x.slice_assign(&parts, &values);
+            prop_assert_eq!(elements(assigned.as_any()), expected.clone());
+            prop_assert_eq!(elements(x.as_any()), map.elements.clone(), "the original stays");
+            prop_assert_eq!(elements(assigned.slice(&parts).as_any()), elements(values.as_any()));
+            let mut given = x.clone();
+            given.slice_assign_inplace(&parts, &values);
+            prop_assert_eq!(elements(given.as_any()), expected);
+            if pick(2) == 0 && !part.elements.is_empty() {
+                x = x.slice(&parts);
+                map = part;
+            }
+        }
     }
 }
 

@@ -9,11 +9,13 @@ use std::sync::LazyLock;
 use common::{Memory, Numbers, repeated, tensor, values};
 use kiln_tensor::op::samples::{Case, Input, Samples, Values, bool, float, float_in, int};
 use kiln_tensor::op::{
-    ArgReduce, Axes, Binary, BinaryKind, BinaryScalar, Cast, Cat, Gather, LayerNorm, MatMul, Meta,
-    Op, Reduce, ReduceKind, Select, Softmax, Unary, UnaryKind, Where, all_samples,
+    ArgReduce, Assign, Axes, Binary, BinaryKind, BinaryScalar, Cast, Cat, Gather, IndexingUpdateOp,
+    LayerNorm, MatMul, Meta, Op, Reduce, ReduceKind, Scatter, Select, Softmax, Unary, UnaryKind,
+    View, Where, all_samples,
 };
 use kiln_tensor::{
-    AnyTensor, DType, Device, Outputs, Result, Scalar, TensorData, apply, apply_owned, create,
+    AnyTensor, AxisSlice, DType, Device, Outputs, Result, Scalar, TensorData, apply, apply_owned,
+    create,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -44,6 +46,11 @@ fn exactness(op: &Op) -> Exactness {
     use Exactness::*;
     match op {
         Op::View(_) | Op::Where(_) | Op::Cat(_) | Op::Select(_) | Op::Gather(_) => Exact,
+        Op::Assign(_) => Exact,
+        Op::Scatter(op) => match op.update {
+            IndexingUpdateOp::Add | IndexingUpdateOp::Mul => Sums,
+            _ => Exact,
+        },
         Op::ArgReduce(_) | Op::MaxPool2d(_) | Op::Cast(_) | Op::Fill(_) => Exact,
         Op::Sort(_) | Op::Nonzero(_) | Op::SearchSorted(_) => Exact,
         Op::Scan(op) if op.kind.has_indices() => Exact,
@@ -329,6 +336,15 @@ fn large_samples() -> Samples {
     samples.rough(Select { axis: 0 }, [float([33, 1031]), int([70], 0, 33)]);
     samples.rough(Select { axis: 1 }, [float([301, 33]), int([257], 0, 33)]);
     samples.rough(Gather { axis: 1 }, [float([301, 33]), int([301, 257], 0, 33)]);
+    for update in [IndexingUpdateOp::Assign, IndexingUpdateOp::Add] {
+        let values = [float([301, 70]), int([1031, 70], 0, 301), float([1031, 70])];
+        samples.rough(Scatter { axis: 0, update }, values);
+        let values = [float([70, 301]), int([70, 1031], 0, 301), float([70, 1031])];
+        samples.rough(Scatter { axis: 1, update }, values);
+    }
+    let odd =
+        View::Slice([AxisSlice { axis: 1, start: 256, len: 128, step: -2 }].into_iter().collect());
+    samples.rough(Assign { view: odd }, [float([550, 257]), float([550, 128])]);
     samples.rough(MatMul::default(), [float([65, 530]), float([530, 33])]);
     samples
 }

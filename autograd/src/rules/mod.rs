@@ -3,6 +3,7 @@
 //! Only gradients that someone asked for are computed. A fused backward is an operation of its own,
 //! whose gradient in turn comes from its decomposition.
 
+mod assign;
 mod custom;
 mod decomposition;
 mod elementwise;
@@ -150,6 +151,8 @@ pub(crate) fn gradients(
         }
         Op::Scan(op) => one(scan::scan(op, &mut cx, &dy)),
         Op::LinearRecurrence(op) => scan::recurrence(op, &mut cx, &dy),
+        Op::Assign(op) => assign::assign(op, &cx, &dy),
+        Op::Scatter(op) => assign::scatter(op, &mut cx, &dy),
         Op::MatMul(op) => matmul(op, &mut cx, dy),
         Op::Solve(op) => linalg::solve(op, &mut cx, &dy),
         Op::Factor(_) => unreachable!("its outputs all have gradients: see above"),
@@ -244,6 +247,7 @@ pub(crate) fn gradients(
         | Op::ArgReduce(_)
         | Op::Nonzero(_)
         | Op::SearchSorted(_)
+        | Op::RavelIndex(_)
         | Op::SgdUpdate(_)
         | Op::AdamUpdate(_) => unreachable!("{op:?} is never recorded"),
     })

@@ -2,21 +2,29 @@
 
 pub mod activation;
 mod arithmetic;
+mod cast;
 mod compare;
 mod create;
+mod diagonal;
 mod functions;
+pub mod grid;
 mod histogram;
 mod index;
+mod join;
 pub mod linalg;
 pub mod loss;
 pub mod module;
 mod operators;
+mod pad;
 mod reduce;
 mod scan;
 mod search;
 mod shape;
+mod slice;
 mod sort;
 mod statistics;
 
-pub use index::{Slice, SliceArg};
+pub use cast::{CastTo, FloatDType, IntDType};
+pub use pad::{IntoPadding, PadMode};
+pub use slice::{Slice, SliceArg};
 pub use statistics::QuantileInterpolation;

@@ -7,6 +7,7 @@
 
 mod access;
 mod arg_reduce;
+mod assign;
 mod conv;
 mod copy;
 mod elementwise;
@@ -102,6 +103,11 @@ impl Backend for Cpu {
             Op::SelectBackward(op) => return index::select_backward(op, [inputs[0], inputs[1]], y),
             Op::Gather(op) => return index::gather(op, [inputs[0], inputs[1]], y),
             Op::GatherBackward(op) => return index::gather_backward(op, [inputs[0], inputs[1]], y),
+            Op::Assign(op) => assign::assign(op, [inputs[0], inputs[1]], y),
+            Op::Scatter(op) => {
+                return assign::scatter(op, [inputs[0], inputs[1], inputs[2]], y);
+            }
+            Op::RavelIndex(op) => return assign::ravel_index(op, inputs[0], y),
             Op::MatMul(op) => matmul::matmul(op, inputs, y),
             Op::Factor(op) => return linalg::factor(op, inputs[0], outputs),
             Op::Solve(op) => return linalg::solve(op, [inputs[0], inputs[1]], y),

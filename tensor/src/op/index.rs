@@ -101,7 +101,12 @@ pub struct Gather {
     pub axis: usize,
 }
 
-fn check_gather(op: &'static str, shape: &[usize], axis: usize, inputs: &[Meta]) -> Result<()> {
+pub(super) fn check_gather(
+    op: &'static str,
+    shape: &[usize],
+    axis: usize,
+    inputs: &[Meta],
+) -> Result<()> {
     let indices = &inputs[1];
     check::indices(op, indices)?;
     let fits = shape.len() == indices.shape.rank()

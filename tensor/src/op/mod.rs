@@ -7,6 +7,7 @@
 //! the kernel of each backend and to the gradient rule.
 
 mod activation;
+mod assign;
 mod binary;
 mod check;
 mod choose;
@@ -34,6 +35,7 @@ mod view;
 use smallvec::SmallVec;
 
 pub use activation::{Activation, ActivationBackward};
+pub use assign::{Assign, IndexingUpdateOp, RavelIndex, Scatter};
 pub use binary::{Binary, BinaryKind, BinaryScalar};
 pub use choose::{Cast, Where};
 pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad};
@@ -238,6 +240,9 @@ operations! {
     SelectBackward,
     Gather,
     GatherBackward,
+    Assign,
+    Scatter,
+    RavelIndex,
     MatMul,
     Factor,
     Solve,

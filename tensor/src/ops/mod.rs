@@ -3,11 +3,14 @@
 
 mod activation;
 mod einsum;
+mod index;
 mod linalg;
 mod math;
 mod order;
 
 use smallvec::SmallVec;
+
+pub(crate) use index::padded;
 
 use crate::AnyTensor;
 use crate::apply::Outputs;

@@ -2,6 +2,7 @@
 //! decomposition. It is the oracle that the kernels of other backends are tested against, so it is
 //! written to be read, and shares no code with them.
 
+mod assign;
 mod image;
 mod order;
 mod scalar;
@@ -253,6 +254,9 @@ impl Backend for Reference {
                 }
                 vec![y]
             }
+            Op::Assign(op) => assign::assign(op, &arrays[0], &arrays[1])?,
+            Op::Scatter(op) => assign::scatter(op, &arrays, outputs[0].dtype())?,
+            Op::RavelIndex(op) => assign::ravel_index(op, &arrays[0], &shape)?,
             Op::Unview(op) => {
                 let view = op.view.layout(&Layout::contiguous(op.shape))?;
                 let mut y = Array::zeros(&shape);

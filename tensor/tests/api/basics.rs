@@ -218,13 +218,13 @@ fn slices_follow_python_and_walk_ranges_backwards() {
     equals(x.slice(4..99), [4, 5]);
     equals(x.slice(..), [0, 1, 2, 3, 4, 5]);
     assert_eq!(x.slice(Slice::new(4, Some(2), 1)).dims(), [0]);
-    equals(x.slice(Slice::from(1..6).with_step(2)), [1, 3, 5]);
-    equals(x.slice(Slice::full().with_step(-1)), [5, 4, 3, 2, 1, 0]);
+    equals(x.slice(s![1..6;2]), [1, 3, 5]);
+    equals(x.slice(s![..;-1]), [5, 4, 3, 2, 1, 0]);
     equals(x.slice(Slice::new(1, Some(-1), -2)), [4, 2]);
     let m = two_by_three();
     equals(m.slice([0..1, 1..3]), [[1, 2]]);
     equals(m.slice(s![.., 1]), [[1], [4]]);
-    equals(m.slice(s![-1, Slice::full().with_step(-2)]), [[5, 3]]);
+    equals(m.slice(s![-1, ..;-2]), [[5, 3]]);
     equals(m.narrow(-1, 1, 2), [[1, 2], [4, 5]]);
 }
 

@@ -6,6 +6,8 @@ mod common;
 #[cfg(feature = "linalg")]
 mod decompositions;
 mod elementwise;
+mod index;
 mod linalg;
 mod order;
 mod reduce;
+mod shape;

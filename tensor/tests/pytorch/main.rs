@@ -4,5 +4,6 @@
 mod basics;
 mod elementwise;
 mod fixture;
+mod index;
 mod linalg;
 mod order;

@@ -8,7 +8,7 @@
 
 mod activation;
 mod binary;
-mod check;
+pub(crate) mod check;
 mod choose;
 mod conv;
 mod create;
@@ -31,7 +31,7 @@ use smallvec::SmallVec;
 pub use activation::{Activation, ActivationBackward};
 pub use binary::{Binary, BinaryKind, BinaryScalar};
 pub use choose::{Cast, Where};
-pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad};
+pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOptions};
 pub use create::{Arange, Distribution, Fill, Random};
 pub use dropout::Dropout;
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};

@@ -84,7 +84,7 @@ fn linear_gelu() -> Workload {
 fn conv(shape: [usize; 4], channels: usize) -> Workload {
     let (weight, bias) = (random([channels, shape[1], 3, 3]), random([channels]));
     let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
-    unary(shape, move |x| module::conv2d(x, &weight, Some(&bias), options))
+    unary(shape, move |x| module::conv2d(x, &weight, Some(bias.clone()), options))
 }
 
 fn mlp_forward() -> Workload {

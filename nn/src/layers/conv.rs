@@ -104,7 +104,7 @@ impl Conv2d {
     /// Panics if `x` has other channels than the weight, or is smaller than the kernel.
     #[track_caller]
     pub fn forward(&self, x: &Tensor<4>) -> Tensor<4> {
-        module::conv2d(x, &self.weight, self.bias.as_deref(), self.options)
+        module::conv2d(x, &self.weight, self.bias.as_deref().cloned(), self.options)
     }
 }
 

@@ -49,7 +49,7 @@ impl Embedding {
     /// Panics if an index is out of range. `D2` is `D + 1`.
     #[track_caller]
     pub fn forward<const D: usize, const D2: usize>(&self, indices: &Tensor<D, Int>) -> Tensor<D2> {
-        module::embedding(&self.weight, indices)
+        Tensor::from_any(module::embedding_any(self.weight.as_any(), indices.as_any()))
     }
 }
 

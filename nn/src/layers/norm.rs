@@ -176,7 +176,7 @@ impl<const D: usize> Layer for LayerNorm<D> {
     fn forward_any(&self, x: &AnyTensor) -> AnyTensor {
         let affine = self.weight.as_ref().zip(self.bias.as_ref());
         let affine = affine.map(|(weight, bias)| (weight.as_any(), bias.as_any()));
-        module::layer_norm(x, &self.shape, affine, self.epsilon)
+        module::layer_norm_any(x, &self.shape, affine, self.epsilon)
     }
 
     fn boxed_clone(&self) -> Box<dyn Layer> {

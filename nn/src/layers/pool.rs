@@ -1,7 +1,7 @@
 //! Pooling over windows of an image.
 
-use kiln_tensor::op::Pool2dOptions;
-use kiln_tensor::{Tensor, module};
+use kiln_tensor::Tensor;
+use kiln_tensor::op::{AvgPool2d as Mean, MaxPool2d as Largest, Pool2dOptions};
 
 use super::layer;
 use crate::Module;
@@ -48,7 +48,7 @@ impl MaxPool2d {
     /// Panics if the window does not fit the image.
     #[track_caller]
     pub fn forward(&self, x: &Tensor<4>) -> Tensor<4> {
-        module::max_pool2d(x, self.options)
+        x.apply(Largest { options: self.options }, &[])
     }
 }
 
@@ -103,7 +103,8 @@ impl AvgPool2d {
     /// Panics if the window does not fit the image.
     #[track_caller]
     pub fn forward(&self, x: &Tensor<4>) -> Tensor<4> {
-        module::avg_pool2d(x, self.options, self.count_include_pad)
+        let (options, count_include_pad) = (self.options, self.count_include_pad);
+        x.apply(Mean { options, count_include_pad }, &[])
     }
 }
 

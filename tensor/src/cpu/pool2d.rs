@@ -8,12 +8,18 @@ use super::parallel::{Shared, rows};
 use crate::op::{AvgPool2d, AvgPool2dBackward, MaxPool2d, MaxPool2dBackward, Pool2dOptions};
 use crate::{AnyTensor, Element, Result};
 
-/// The part of an axis of `extent` pixels that window `index` covers.
+/// The part of an axis of `extent` pixels that window `index` covers; a dilated one takes every
+/// `dilation`-th pixel of it.
 #[inline(always)]
 fn window(options: &Pool2dOptions, axis: usize, index: usize, extent: usize) -> Range<usize> {
-    let start = index * options.stride[axis];
-    let end = (start + options.kernel[axis]).saturating_sub(options.padding[axis]);
-    start.saturating_sub(options.padding[axis])..end.min(extent)
+    let (start, padding) = (index * options.stride[axis], options.padding[axis]);
+    let end = (start + options.span(axis)).saturating_sub(padding);
+    let first = match padding.checked_sub(start) {
+        // What lies in the border is skipped in whole steps.
+        Some(outside) => outside.next_multiple_of(options.dilation[axis]) - outside,
+        None => start - padding,
+    };
+    first..end.min(extent)
 }
 
 pub(super) fn max_pool2d(op: &MaxPool2d, x: &AnyTensor, outputs: &[AnyTensor]) {
@@ -35,7 +41,8 @@ pub(super) fn max_pool2d(op: &MaxPool2d, x: &AnyTensor, outputs: &[AnyTensor]) {
                     let rows = window(&op.options, 0, i, h);
                     for (j, (out, index)) in out.iter_mut().zip(&mut index).enumerate() {
                         let columns = window(&op.options, 1, j, w);
-                        (*out, *index) = largest(image, w, rows.clone(), columns);
+                        let steps = op.options.dilation;
+                        (*out, *index) = largest(image, w, rows.clone(), columns, steps);
                     }
                     // SAFETY: as above.
                     unsafe { i64::write(&index, &outputs[1], start) };
@@ -48,15 +55,25 @@ pub(super) fn max_pool2d(op: &MaxPool2d, x: &AnyTensor, outputs: &[AnyTensor]) {
 /// The largest pixel of a window and its index; the first of equal ones, NaN before all.
 #[inline(always)]
 #[allow(clippy::eq_op)]
-fn largest<T: Float>(image: &[T], w: usize, rows: Range<usize>, columns: Range<usize>) -> (T, i64) {
-    let mut best = (T::LOWEST, (rows.start * w + columns.start) as i64);
-    for i in rows {
-        for j in columns.clone() {
-            let x = image[i * w + j];
-            if x > best.0 || x != x {
-                best = (x, (i * w + j) as i64);
-            }
+fn largest<T: Float>(
+    image: &[T],
+    w: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    [down, across]: [usize; 2],
+) -> (T, i64) {
+    // A dilated window may have no pixel at all: then it has the value of the border.
+    let mut best = (T::LOWEST, (rows.start * w + columns.start).min(image.len() - 1) as i64);
+    let mut look = |i: usize, j: usize| {
+        let x = image[i * w + j];
+        if x > best.0 || x != x {
+            best = (x, (i * w + j) as i64);
         }
+    };
+    if [down, across] == [1, 1] {
+        rows.for_each(|i| columns.clone().for_each(|j| look(i, j)));
+    } else {
+        rows.step_by(down).for_each(|i| columns.clone().step_by(across).for_each(|j| look(i, j)));
     }
     best
 }
@@ -92,7 +109,7 @@ pub(super) fn max_pool2d_backward(
 /// One over the number of elements that a window's mean is taken of.
 #[inline(always)]
 fn share<T: Element>(pool: &AvgPool2d, [i, j]: [usize; 2], [h, w]: [usize; 2]) -> T {
-    let Pool2dOptions { kernel, stride, padding } = pool.options;
+    let Pool2dOptions { kernel, stride, padding, .. } = pool.options;
     let extent = |axis: usize, index: usize, size: usize| {
         if pool.count_include_pad {
             // The window may hang over the padded border too; what lies beyond does not count.

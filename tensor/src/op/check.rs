@@ -89,3 +89,11 @@ pub(super) fn statistics_dtype(dtype: DType) -> DType {
 pub(super) fn argument(op: &'static str, rule: impl Into<String>) -> Error {
     Error::Argument { op, rule: rule.into() }
 }
+
+/// Options that must not be zero, named for the error text.
+#[track_caller]
+pub(crate) fn non_zero(op: &'static str, name: &str, values: &[usize]) {
+    if values.contains(&0) {
+        crate::fail(argument(op, format!("{name} must be non-zero")));
+    }
+}

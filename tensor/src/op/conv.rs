@@ -3,22 +3,41 @@
 use super::{Keeps, Meta, Metas, Operation, check, one};
 use crate::{Result, Shape};
 
-/// How the kernel moves over the image; `[height, width]` each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2dOptions {
+/// How the kernel moves over an image of `N` axes; `[.., height, width]` each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvOptions<const N: usize> {
     /// Distance of neighbouring windows.
-    pub stride: [usize; 2],
+    pub stride: [usize; N],
     /// Zeros added on both sides.
-    pub padding: [usize; 2],
+    pub padding: [usize; N],
     /// Distance of neighbouring kernel elements.
-    pub dilation: [usize; 2],
+    pub dilation: [usize; N],
     /// Channels are cut into this many groups that are convolved apart.
     pub groups: usize,
 }
 
-impl Default for Conv2dOptions {
+/// How the kernel moves over a picture; `[height, width]` each.
+pub type Conv2dOptions = ConvOptions<2>;
+
+impl<const N: usize> Default for ConvOptions<N> {
     fn default() -> Self {
-        Self { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1 }
+        Self { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1 }
+    }
+}
+
+impl<const N: usize> ConvOptions<N> {
+    /// All four. Panics if stride, dilation or groups are zero.
+    #[track_caller]
+    pub fn new(
+        stride: [usize; N],
+        padding: [usize; N],
+        dilation: [usize; N],
+        groups: usize,
+    ) -> Self {
+        check::non_zero("conv_options", "stride", &stride);
+        check::non_zero("conv_options", "dilation", &dilation);
+        check::non_zero("conv_options", "groups", &[groups]);
+        Self { stride, padding, dilation, groups }
     }
 }
 
@@ -46,7 +65,7 @@ impl Conv2dOptions {
 }
 
 /// Windows of `kernel` elements, `dilation` apart, that fit an axis of `input` elements.
-pub(super) fn window_count(
+fn window_count(
     input: usize,
     kernel: usize,
     stride: usize,

@@ -9,7 +9,7 @@
 mod activation;
 mod assign;
 mod binary;
-mod check;
+pub(crate) mod check;
 mod choose;
 mod conv;
 mod create;
@@ -38,7 +38,7 @@ pub use activation::{Activation, ActivationBackward};
 pub use assign::{Assign, IndexingUpdateOp, RavelIndex, Scatter};
 pub use binary::{Binary, BinaryKind, BinaryScalar};
 pub use choose::{Cast, Where};
-pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad};
+pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOptions};
 pub use create::{Arange, Distribution, Fill, Random};
 pub use custom::{
     CpuInput, CpuKernel, CpuOutput, Custom, CustomOp, Derivative, GradientRule, Kept,

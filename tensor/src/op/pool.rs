@@ -2,7 +2,6 @@
 
 use smallvec::smallvec;
 
-use super::conv::window_count;
 use super::{Keeps, Meta, Metas, Operation, check, one};
 use crate::{DType, Result, Shape};
 
@@ -15,22 +14,40 @@ pub struct Pool2dOptions {
     pub stride: [usize; 2],
     /// Border added on both sides, at most half the window.
     pub padding: [usize; 2],
+    /// Distance of neighbouring elements of the window; a mean is only taken of adjacent ones.
+    pub dilation: [usize; 2],
+    /// Whether a last window may hang over the end of the padded image. It must start inside of
+    /// the image or its border in front.
+    pub ceil_mode: bool,
 }
 
 impl Pool2dOptions {
     /// Windows of `kernel` side by side.
     pub fn new(kernel: [usize; 2]) -> Self {
-        Self { kernel, stride: kernel, padding: [0, 0] }
+        Self { kernel, stride: kernel, padding: [0, 0], dilation: [1, 1], ceil_mode: false }
+    }
+
+    /// Extent of the window along `axis` with the gaps of the dilation.
+    pub(crate) fn span(&self, axis: usize) -> usize {
+        self.kernel[axis].saturating_sub(1).saturating_mul(self.dilation[axis]).saturating_add(1)
+    }
+
+    /// Number of windows along `axis` (0 height, 1 width) of `extent` pixels, if one fits.
+    fn output(&self, axis: usize, extent: usize) -> Option<usize> {
+        let (stride, padding) = (self.stride[axis], self.padding[axis]);
+        let sound = extent > 0 && self.kernel[axis] > 0 && self.dilation[axis] > 0;
+        (sound && padding <= self.span(axis) / 2).then_some(())?;
+        let overhang = if self.ceil_mode { stride.checked_sub(1)? } else { 0 };
+        let room = (extent + 2 * padding).checked_add(overhang)?.checked_sub(self.span(axis))?;
+        let count = room.checked_div(stride)? + 1;
+        let outside = self.ceil_mode && (count - 1) * stride >= extent + padding;
+        Some(count - usize::from(outside))
     }
 
     fn check(&self, op: &'static str, x: &Meta) -> Result<Shape> {
         check::floats(op, &[*x])?;
         check::rank(op, x, 4, "[n, c, h, w]")?;
-        let count = |axis: usize| {
-            let (kernel, padding) = (self.kernel[axis], self.padding[axis]);
-            (padding * 2 <= kernel).then_some(())?;
-            window_count(x.shape[2 + axis], kernel, self.stride[axis], padding, 1)
-        };
+        let count = |axis: usize| self.output(axis, x.shape[2 + axis]);
         let (Some(oh), Some(ow)) = (count(0), count(1)) else {
             let rule = format!("{self:?} does not fit the image");
             return Err(check::shape_error(op, &[*x], rule));
@@ -42,8 +59,9 @@ impl Pool2dOptions {
     fn samples() -> Vec<([usize; 4], Self)> {
         vec![
             ([2, 3, 6, 4], Self::new([2, 2])),
-            ([1, 2, 7, 5], Self { kernel: [3, 2], stride: [2, 1], padding: [1, 1] }),
-            ([2, 1, 5, 5], Self { kernel: [3, 3], stride: [1, 1], padding: [0, 1] }),
+            ([1, 2, 7, 5], Self { stride: [2, 1], padding: [1, 1], ..Self::new([3, 2]) }),
+            ([2, 1, 5, 5], Self { stride: [1, 1], padding: [0, 1], ..Self::new([3, 3]) }),
+            ([1, 2, 6, 8], Self { ceil_mode: true, padding: [1, 0], ..Self::new([3, 3]) }),
             ([0, 1, 4, 4], Self::new([2, 2])),
         ]
     }
@@ -86,6 +104,9 @@ impl Operation for MaxPool2d {
         for (shape, options) in Pool2dOptions::samples() {
             samples.case(MaxPool2d { options }, [super::samples::float(shape)]);
         }
+        let dilated =
+            Pool2dOptions { dilation: [2, 3], padding: [1, 2], ..Pool2dOptions::new([2, 2]) };
+        samples.case(MaxPool2d { options: dilated }, [super::samples::float([1, 2, 6, 7])]);
     }
 }
 
@@ -143,6 +164,9 @@ impl Operation for AvgPool2d {
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let [x] = check::arity(self.name(), inputs)?;
+        if self.options.dilation != [1, 1] {
+            return Err(check::argument(self.name(), "a mean has no dilation"));
+        }
         let shape = self.options.check(self.name(), x)?;
         Ok(one(Meta { shape, dtype: x.dtype }))
     }

@@ -27,7 +27,7 @@ pub(super) fn taps<'a>(
 /// The pixels of the window of `i`.
 fn window(options: &Pool2dOptions, size: &[usize], i: &[usize]) -> Vec<[usize; 2]> {
     let inside = |axis: usize, tap: usize| {
-        let at = i[2 + axis] * options.stride[axis] + tap;
+        let at = i[2 + axis] * options.stride[axis] + tap * options.dilation[axis];
         at.checked_sub(options.padding[axis]).filter(|&at| at < size[2 + axis])
     };
     indices(&options.kernel)

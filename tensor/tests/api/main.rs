@@ -8,6 +8,7 @@ mod decompositions;
 mod elementwise;
 mod index;
 mod linalg;
+mod module;
 mod order;
 mod reduce;
 mod shape;

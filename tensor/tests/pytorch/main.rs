@@ -6,4 +6,5 @@ mod elementwise;
 mod fixture;
 mod index;
 mod linalg;
+mod module;
 mod order;

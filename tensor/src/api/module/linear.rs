@@ -1,15 +1,13 @@
-//! The functions behind layers, as in `torch.nn.functional`.
+//! Products with a weight, rows picked by index, and dropout.
 
-use crate::op::{
-    Activation, AvgPool2d, Conv2d, Conv2dOptions, CrossEntropy, Dropout, LayerNorm, MatMul,
-    MaxPool2d, Pool2dOptions, Unary,
-};
+use crate::op::{Activation, Dropout, MatMul, Unary};
 use crate::tensor::{Int, Tensor};
 use crate::{AnyTensor, Shape};
 
 /// `x weight^T + bias` over the last axis: `torch.nn.functional.linear`.
 ///
-/// `x` `[.., in]`, `weight` `[out, in]`, `bias` `[out]`. Result: `[.., out]`.
+/// `x` `[.., in]`, `weight` `[out, in]` as in PyTorch (Burn's function takes `[in, out]`), `bias`
+/// `[out]`. Result: `[.., out]`.
 ///
 /// ```
 /// use kiln_tensor::{Tensor, module};
@@ -68,85 +66,54 @@ pub fn linear_any(
     if vector { y.reshape([y.num_elements()]) } else { y }
 }
 
-/// Convolution of images: see [`Conv2d`].
-///
-/// `x` `[n, c, h, w]`, `weight` `[out, c / groups, kh, kw]`, `bias` `[out]`. Result:
-/// `[n, out, oh, ow]`.
-#[track_caller]
-pub fn conv2d(
-    x: &Tensor<4>,
-    weight: &Tensor<4>,
-    bias: Option<&Tensor<1>>,
-    options: Conv2dOptions,
-) -> Tensor<4> {
-    let op = Conv2d { options, bias: bias.is_some() };
-    match bias {
-        Some(bias) => x.apply(op, &[weight.as_any(), bias.as_any()]),
-        None => x.apply(op, &[weight.as_any()]),
+/// Integer indices of any rank, owned or borrowed, for [`embedding`].
+pub trait Indices {
+    /// A tensor of one rank more.
+    type Embedded;
+
+    /// The tensor without its types.
+    fn indices(&self) -> &AnyTensor;
+
+    /// Types the result.
+    fn embedded(result: AnyTensor) -> Self::Embedded;
+}
+
+impl<T: Indices> Indices for &T {
+    type Embedded = T::Embedded;
+
+    fn indices(&self) -> &AnyTensor {
+        T::indices(self)
+    }
+
+    #[track_caller]
+    fn embedded(result: AnyTensor) -> Self::Embedded {
+        T::embedded(result)
     }
 }
 
-/// The largest element of each window: see [`MaxPool2d`]. `[n, c, h, w]` to `[n, c, oh, ow]`.
-#[track_caller]
-pub fn max_pool2d(x: &Tensor<4>, options: Pool2dOptions) -> Tensor<4> {
-    x.apply(MaxPool2d { options }, &[])
-}
+macro_rules! indices {
+    ($($rank:literal to $next:literal),*) => {$(
+        impl Indices for Tensor<$rank, Int> {
+            type Embedded = Tensor<$next>;
 
-/// [`max_pool2d`] with the index of each maximum in its flattened image.
-#[track_caller]
-pub fn max_pool2d_with_indices(
-    x: &Tensor<4>,
-    options: Pool2dOptions,
-) -> (Tensor<4>, Tensor<4, Int>) {
-    let mut outputs = x.as_any().apply_all(MaxPool2d { options }, &[]).into_iter();
-    let mut next = || outputs.next().expect("two outputs");
-    (Tensor::from_any(next()), Tensor::from_any(next()))
-}
+            fn indices(&self) -> &AnyTensor {
+                self.as_any()
+            }
 
-/// The mean of each window: see [`AvgPool2d`]. `[n, c, h, w]` to `[n, c, oh, ow]`.
-#[track_caller]
-pub fn avg_pool2d(x: &Tensor<4>, options: Pool2dOptions, count_include_pad: bool) -> Tensor<4> {
-    x.apply(AvgPool2d { options, count_include_pad }, &[])
+            #[track_caller]
+            fn embedded(result: AnyTensor) -> Self::Embedded {
+                Tensor::from_any(result)
+            }
+        }
+    )*};
 }
-
-/// Layer normalisation over the last axes, as many as `shape` has: see [`LayerNorm`].
-///
-/// `x` `[.., shape..]`; `weight` and `bias` of shape `shape`. Result: the shape of `x`.
-#[track_caller]
-pub fn layer_norm(
-    x: &AnyTensor,
-    shape: &Shape,
-    affine: Option<(&AnyTensor, &AnyTensor)>,
-    epsilon: f64,
-) -> AnyTensor {
-    let full = x.shape();
-    let lead = full
-        .rank()
-        .checked_sub(shape.rank())
-        .filter(|&lead| shape.rank() > 0 && full[lead..] == **shape);
-    let Some(lead) = lead else {
-        let rule = format!("the last axes must be {shape}");
-        crate::fail(crate::Error::Shape { op: "layer_norm", shapes: vec![full], rule })
-    };
-    let n = shape.num_elements();
-    let flat =
-        if shape.rank() == 1 { x.clone() } else { x.reshape([full[..lead].iter().product(), n]) };
-    let op = LayerNorm { epsilon, affine: affine.is_some() };
-    let y = match affine {
-        Some((weight, bias)) => flat.apply(op, &[&weight.reshape([n]), &bias.reshape([n])]),
-        None => flat.apply(op, &[]),
-    };
-    y.reshape(full)
-}
+indices!(0 to 1, 1 to 2, 2 to 3, 3 to 4, 4 to 5, 5 to 6, 6 to 7, 7 to 8);
 
 /// Rows of `weight`, picked by index: `torch.nn.functional.embedding`. `weight` `[n, d]`, `indices`
 /// `[..]`. Result: `[.., d]`. Panics if an index is out of range.
 #[track_caller]
-pub fn embedding<const D: usize, const D2: usize>(
-    weight: &Tensor<2>,
-    indices: &Tensor<D, Int>,
-) -> Tensor<D2> {
-    Tensor::from_any(embedding_any(weight.as_any(), indices.as_any()))
+pub fn embedding<I: Indices>(weight: impl AsRef<Tensor<2>>, indices: I) -> I::Embedded {
+    I::embedded(embedding_any(weight.as_ref().as_any(), indices.indices()))
 }
 
 /// [`embedding`] of indices of any rank.
@@ -170,11 +137,4 @@ pub fn dropout<const D: usize>(x: &Tensor<D>, p: f64) -> Tensor<D> {
 pub fn dropout_any(x: &AnyTensor, p: f64) -> AnyTensor {
     let start = x.device().draw(x.num_elements());
     x.apply(Dropout { p, seed: start.seed, offset: start.offset }, &[])
-}
-
-/// The cross-entropy of each row: see [`CrossEntropy`]. `logits` `[n, classes]`, `targets` `[n]`.
-/// Result: `[n]`. Panics if a target is out of range.
-#[track_caller]
-pub fn cross_entropy(logits: &Tensor<2>, targets: &Tensor<1, Int>) -> Tensor<1> {
-    logits.apply(CrossEntropy, &[targets.as_any()])
 }

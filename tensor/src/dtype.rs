@@ -109,6 +109,10 @@ pub trait Element:
     fn to_i64(self) -> i64;
     /// Converts as Rust's `as` does: integers wrap.
     fn from_i64(value: i64) -> Self;
+    /// The same type at run time, as [`Element::DTYPE`].
+    fn dtype() -> DType {
+        Self::DTYPE
+    }
 }
 
 mod sealed {

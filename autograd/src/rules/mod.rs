@@ -25,6 +25,7 @@ type Results = SmallVec<[Option<AnyTensor>; 3]>;
 pub fn not_differentiable(op: &Op) -> Option<&'static str> {
     match op {
         Op::Fill(_) | Op::Arange(_) | Op::Random(_) => Some("it has no inputs"),
+        Op::Sample(_) => Some("a random number has no gradient; detach the parameters of its law"),
         Op::SgdUpdate(_) | Op::AdamUpdate(_) => Some("an optimizer step is not differentiated"),
         _ => None,
     }
@@ -216,6 +217,8 @@ pub(crate) fn gradients(
         | Op::Arange(_)
         | Op::Random(_)
         | Op::ArgReduce(_)
+        | Op::Sample(_)
+        | Op::Multinomial(_)
         | Op::SgdUpdate(_)
         | Op::AdamUpdate(_) => unreachable!("{op:?} is never recorded"),
     })

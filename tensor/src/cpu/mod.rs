@@ -65,6 +65,10 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn in_host_memory(&self) -> bool {
+        true
+    }
+
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
         let y = &outputs[0];
         match op {
@@ -108,6 +112,8 @@ impl Backend for Cpu {
             Op::CrossEntropy(_) => return loss::cross_entropy([inputs[0], inputs[1]], outputs),
             Op::CrossEntropyBackward(_) => return loss::cross_entropy_backward(inputs, y),
             Op::Dropout(op) => random::dropout(op, inputs[0], y),
+            Op::Sample(op) => random::sample(op, inputs[0], y),
+            Op::Multinomial(op) => return random::multinomial(op, inputs[0], y),
             Op::SgdUpdate(op) => update::sgd(op, inputs, outputs),
             Op::AdamUpdate(op) => update::adam(op, inputs, outputs),
         }

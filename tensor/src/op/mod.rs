@@ -19,6 +19,7 @@ mod matmul;
 mod norm;
 mod pool;
 mod reduce;
+mod sample;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod softmax;
@@ -40,6 +41,7 @@ pub use matmul::MatMul;
 pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNormBackward};
 pub use pool::{AvgPool2d, AvgPool2dBackward, MaxPool2d, MaxPool2dBackward, Pool2dOptions};
 pub use reduce::{ArgReduce, Axes, Reduce, ReduceKind};
+pub use sample::{Multinomial, Sample, SampleKind};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use unary::{Unary, UnaryKind};
 pub use update::{AdamUpdate, SgdUpdate};
@@ -246,6 +248,8 @@ operations! {
     Dropout,
     SgdUpdate,
     AdamUpdate,
+    Sample,
+    Multinomial,
 }
 
 /// One meta as the only output.

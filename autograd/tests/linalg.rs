@@ -13,8 +13,7 @@ static FILE: &[u8] = include_bytes!("../../tensor/tests/fixtures/linalg.safetens
 fn torch(name: &str) -> AnyTensor {
     let file = SafeTensors::deserialize(FILE).unwrap();
     let view = file.tensor(name).unwrap_or_else(|_| panic!("no {name} in the fixture"));
-    let data =
-        TensorData::from_bytes(view.data().to_vec(), view.shape().to_vec().into(), DType::F64);
+    let data = TensorData::from_bytes(view.data(), view.shape(), DType::F64);
     AnyTensor::from_data(&data.unwrap(), &Device::cpu()).unwrap()
 }
 

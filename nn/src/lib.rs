@@ -37,7 +37,6 @@ pub mod nn {
     pub use crate::*;
 }
 
-mod file;
 mod init;
 mod layers;
 mod loss;
@@ -46,9 +45,9 @@ mod param;
 mod store;
 mod summary;
 
-pub use file::atomic_write;
 pub use init::Initializer;
 pub use kiln_nn_derive::Module;
+pub use kiln_tensor::atomic_write;
 pub use layers::*;
 pub use loss::{CrossEntropyLoss, MseLoss, Reduction};
 pub use module::{Module, Path, Visitor, VisitorMut};

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::path::Path as FilePath;
 
-use kiln_tensor::{AnyTensor, DType, Error, OrFail, Result, Shape, TensorData};
+use kiln_tensor::{AnyTensor, DType, Error, OrFail, Result, Shape, TensorData, atomic_write};
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
-use crate::file::atomic_write;
 use crate::module::{Path, Visitor, VisitorMut};
 
 /// Values of parameters and buffers by path: those of a model in the order of declaration, those of
@@ -210,7 +209,7 @@ impl StateDict {
                 || error(format!("{name} has the dtype {:?}, which Kiln lacks", view.dtype()));
             let dtype = from_file(view.dtype()).ok_or_else(unknown)?;
             let shape = Shape::try_new(view.shape()).map_err(|cause| damaged(&cause))?;
-            let data = TensorData::from_bytes(view.data().to_vec(), shape, dtype);
+            let data = TensorData::from_bytes(view.data(), shape, dtype);
             entries.push((name.to_string(), data.map_err(|cause| damaged(&cause))?));
         }
         // They come out of a hash table.

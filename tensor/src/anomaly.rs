@@ -57,7 +57,7 @@ pub fn first_not_finite(tensor: &AnyTensor) -> Result<Option<(f64, Vec<usize>)>>
     let found = data.iter::<num_complex::Complex<f64>>().enumerate().find(|(_, x)| bad(x));
     Ok(found.map(|(linear, x)| {
         let value = if x.re.is_finite() { x.im } else { x.re };
-        (value, crate::data::index_of(&data.shape(), linear))
+        (value, crate::compare::index_of(&data.shape(), linear))
     }))
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::apply::{Outputs, Tracked, apply, apply_owned, create};
 use crate::buffer::Buffer;
-use crate::data::TensorData;
+use crate::bytes::Bytes;
 use crate::error::OrFail;
 use crate::layout::Layout;
 use crate::op::{Cast, Meta, Op};
-use crate::{DType, Device, Element, Error, Result, Shape};
+use crate::{DType, Device, Error, Result, Shape};
 
 /// A tensor of any rank, kind and dtype: what the tape, parameter stores and optimizers handle.
 /// [`Tensor`](crate::Tensor) is the typed face of it.
@@ -67,36 +67,24 @@ impl AnyTensor {
         Self(Arc::new(Inner { buffer, layout, dtype, tracked: None }))
     }
 
-    /// A tensor with the values of `data` on `device`.
-    pub fn from_data(data: &TensorData, device: &Device) -> Result<Self> {
-        let tensor = Self::uninitialized(Meta::new(data.shape(), data.dtype()), *device)?;
-        // SAFETY: the buffer was just allocated for as many bytes, and nobody else has it.
-        unsafe { device.backend().upload(data.bytes(), tensor.buffer().address())? };
-        Ok(tensor)
+    /// A contiguous tensor in memory that is taken over.
+    pub(crate) fn adopt(host: Bytes, meta: Meta, device: Device) -> Self {
+        debug_assert_eq!(host.as_bytes().len(), meta.bytes());
+        let buffer = Arc::new(Buffer::adopt(host, device));
+        Self::new(buffer, Layout::contiguous(meta.shape), meta.dtype)
     }
 
-    /// The values, in row-major order.
-    pub fn to_data(&self) -> Result<TensorData> {
-        let source = self.contiguous();
-        let mut bytes = vec![0; source.meta().bytes()];
-        let address = source.buffer().address() + source.layout().offset() * self.dtype().size();
-        // SAFETY: a contiguous tensor covers as many bytes from its offset, and its buffer is only
-        // written while no tensor shares it.
-        unsafe { self.device().backend().download(address, &mut bytes)? };
-        TensorData::from_bytes(bytes, *self.shape_ref(), self.dtype())
-    }
-
-    /// The only element, converted to `E`. Panics if there is not exactly one.
-    #[track_caller]
-    pub fn item<E: Element>(&self) -> E {
-        if self.shape_ref().num_elements() != 1 {
-            crate::fail(Error::Shape {
-                op: "item",
-                shapes: vec![self.shape()],
-                rule: "only a tensor of one element is a number".into(),
-            });
+    /// The host memory that was taken over, if nobody else can reach it and these are its elements.
+    pub(crate) fn into_host(mut self) -> Result<Bytes, Self> {
+        if !self.is_exclusive() || self.0.buffer.bytes() != self.meta().bytes() {
+            return Err(self);
         }
-        self.to_data().or_fail().iter::<E>().next().expect("one element")
+        let Inner { buffer, layout, dtype, tracked } =
+            Arc::into_inner(self.0).expect("this is the only handle");
+        let buffer = Arc::into_inner(buffer).expect("this is the only tensor in it");
+        buffer.into_host().map_err(|buffer| {
+            Self(Arc::new(Inner { buffer: Arc::new(buffer), layout, dtype, tracked }))
+        })
     }
 
     /// The extents.

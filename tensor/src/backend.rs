@@ -35,6 +35,12 @@ pub trait Backend: Send + Sync + 'static {
     /// nobody writes meanwhile.
     unsafe fn download(&self, address: usize, target: &mut [u8]) -> Result<()>;
 
+    /// Whether addresses are pointers into host memory, aligned or not beyond what their dtype
+    /// needs: then tensors take over the memory of a `Vec`, and lend their elements as slices.
+    fn in_host_memory(&self) -> bool {
+        false
+    }
+
     /// Whether there is a kernel for `op`. Where there is none, its decomposition runs.
     fn supports(&self, op: &Op) -> bool {
         let _ = op;

@@ -1,5 +1,6 @@
 //! A piece of device memory with its owner.
 
+use crate::bytes::Bytes;
 use crate::{Device, Error, Result};
 
 /// Memory of a device. Tensors share it by `Arc`; it goes back to the backend with the last one.
@@ -7,6 +8,8 @@ pub struct Buffer {
     address: usize,
     bytes: usize,
     device: Device,
+    // Where the memory comes from if not from the backend.
+    host: Option<Bytes>,
 }
 
 impl Buffer {
@@ -24,7 +27,25 @@ impl Buffer {
                 .alloc(bytes)
                 .ok_or_else(|| Error::Memory { device: device.name().into(), bytes })?
         };
-        Ok(Self { address, bytes, device })
+        Ok(Self { address, bytes, device, host: None })
+    }
+
+    /// Memory that host numbers came with. Only for devices that compute in host memory.
+    pub(crate) fn adopt(host: Bytes, device: Device) -> Self {
+        let (address, bytes) = (host.address(), host.as_bytes().len());
+        Self { address, bytes, device, host: Some(host) }
+    }
+
+    /// The host numbers that this was made of, if it was.
+    pub(crate) fn into_host(mut self) -> Result<Bytes, Self> {
+        match self.host.take() {
+            Some(host) => {
+                // Nothing is left to be given back.
+                self.bytes = 0;
+                Ok(host)
+            }
+            None => Err(self),
+        }
     }
 
     /// Where the memory starts. Opaque to everyone but the backend.
@@ -48,7 +69,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.bytes > 0 {
+        if self.bytes > 0 && self.host.is_none() {
             // SAFETY: `new` got the address from `alloc(bytes)` of this backend, and the last
             // tensor that could reach it is gone.
             unsafe { self.device.backend().free(self.address, self.bytes) }

@@ -1,56 +1,121 @@
 //! Tensor values in host memory.
 
 use std::fmt;
-use std::marker::PhantomData;
 
 use half::{bf16, f16};
 use num_complex::Complex;
 
+use crate::bytes::{Bytes, with_element};
 use crate::error::OrFail;
-use crate::{DType, Element, Error, Result, Shape};
+use crate::op::{Distribution, Meta, Random};
+use crate::{
+    AnyTensor, DType, Device, Element, ElementConversion, Error, Generator, Nested, Result, Scalar,
+    Shape,
+};
 
 /// The values of a tensor in host memory, row-major, with shape and dtype.
 ///
-/// It is made of nested arrays, and tests compare with it:
+/// It is made of nested arrays or of a `Vec`, whose memory it takes over, and tests compare with it:
 ///
 /// ```
 /// use kiln_tensor::{Tensor, TensorData};
 /// let x = Tensor::<2>::from([[1.0, 2.0], [3.0, 4.0]]);
 /// (&x * 2.0).into_data().assert_eq(&TensorData::from([[2.0f32, 4.0], [6.0, 8.0]]), true);
+///
+/// let data = TensorData::new(vec![1i64, 2, 3, 4], [2, 2]);
+/// assert_eq!(data.as_slice::<i64>()?, [1, 2, 3, 4]);
+/// assert_eq!(data.convert::<f32>().into_vec::<f32>()?, [1.0, 2.0, 3.0, 4.0]);
+/// # Ok::<(), kiln_tensor::Error>(())
 /// ```
-#[derive(Clone, PartialEq)]
 pub struct TensorData {
-    // Invariant: as many bytes as `shape` has elements of `dtype`; a bool is 0 or 1.
-    bytes: Vec<u8>,
+    // Invariant: as many numbers of `dtype` as `shape` has elements, aligned for their type; a bool
+    // is 0 or 1.
+    bytes: Bytes,
     shape: Shape,
     dtype: DType,
 }
 
 impl TensorData {
-    /// Values in row-major order. Panics if their number is not that of `shape`.
+    /// Values in row-major order; a `Vec` is not copied. Panics if their number is not that of
+    /// `shape`.
     #[track_caller]
-    pub fn new<E: Element>(values: impl AsRef<[E]>, shape: impl Into<Shape>) -> Self {
-        let (values, shape) = (values.as_ref(), shape.into());
+    pub fn new<E: Element, S: Into<Shape>>(values: impl Into<Vec<E>>, shape: S) -> Self {
+        let (values, shape) = (values.into(), shape.into());
         if values.len() != shape.num_elements() {
             let rule = format!("there are {} values", values.len());
             crate::fail(Error::Shape { op: "from_data", shapes: vec![shape], rule });
         }
-        Self { bytes: to_bytes(values), shape, dtype: E::DTYPE }
+        Self { bytes: Bytes::new(values), shape, dtype: E::DTYPE }
     }
 
     /// Values as raw bytes in native order. An error if their number does not fit, or if a bool is
     /// neither 0 nor 1.
-    pub fn from_bytes(bytes: Vec<u8>, shape: Shape, dtype: DType) -> Result<Self> {
-        const OP: &str = "from_data";
+    pub fn from_bytes(
+        bytes: impl AsRef<[u8]>,
+        shape: impl Into<Shape>,
+        dtype: DType,
+    ) -> Result<Self> {
+        let (bytes, shape) = (bytes.as_ref(), shape.into());
         let needed = shape.num_elements() * dtype.size();
         if bytes.len() != needed {
             let rule = format!("{needed} bytes of {dtype} are needed, there are {}", bytes.len());
-            return Err(Error::Shape { op: OP, shapes: vec![shape], rule });
+            return Err(Error::Shape { op: "from_data", shapes: vec![shape], rule });
         }
-        if dtype == DType::Bool && bytes.iter().any(|&byte| byte > 1) {
-            return Err(Error::Argument { op: OP, rule: "a bool must be 0 or 1".into() });
-        }
-        Ok(Self { bytes, shape, dtype })
+        Self::filled(shape, dtype, |target| {
+            target.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    /// Values that `fill` writes as bytes in native order, over zeros.
+    pub(crate) fn filled(
+        shape: Shape,
+        dtype: DType,
+        fill: impl FnOnce(&mut [u8]) -> Result<()>,
+    ) -> Result<Self> {
+        Ok(Self { bytes: Bytes::filled(dtype, shape.num_elements(), fill)?, shape, dtype })
+    }
+
+    /// Every value the same.
+    pub fn full<E: Element, S: Into<Shape>>(shape: S, value: E) -> Self {
+        let shape = shape.into();
+        Self::new(vec![value; shape.num_elements()], shape)
+    }
+
+    /// Every value the same, as `dtype`.
+    pub fn full_dtype(shape: impl Into<Shape>, value: impl Into<Scalar>, dtype: DType) -> Self {
+        let (shape, value) = (shape.into(), value.into());
+        with_element!(dtype, E => Self::full::<E, _>(shape, value.elem()))
+    }
+
+    /// Every value zero (false for bools).
+    pub fn zeros<E: Element, S: Into<Shape>>(shape: S) -> Self {
+        Self::full(shape, E::from_i64(0))
+    }
+
+    /// Every value one (true for bools).
+    pub fn ones<E: Element, S: Into<Shape>>(shape: S) -> Self {
+        Self::full(shape, E::from_i64(1))
+    }
+
+    /// Random values, which advance `generator`. Panics if `distribution` is none.
+    ///
+    /// ```
+    /// use kiln_tensor::{Distribution, Generator, TensorData};
+    /// let mut generator = Generator { seed: 7, offset: 0 };
+    /// let data = TensorData::random::<f32, _>([2, 3], Distribution::Default, &mut generator);
+    /// data.assert_within_range(0.0..1.0f32);
+    /// ```
+    #[track_caller]
+    pub fn random<E: Element, S: Into<Shape>>(
+        shape: S,
+        distribution: Distribution,
+        generator: &mut Generator,
+    ) -> Self {
+        let meta = Meta::new(shape, E::DTYPE);
+        let start = generator.take(Random::words(meta));
+        let random = Random { distribution, seed: start.seed, offset: start.offset, meta };
+        AnyTensor::create(random, Device::cpu()).into_data().or_fail()
     }
 
     /// The extents.
@@ -70,7 +135,12 @@ impl TensorData {
 
     /// The values as raw bytes in native order.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_bytes()
+    }
+
+    /// The number of axes.
+    pub fn rank(&self) -> usize {
+        self.shape.rank()
     }
 
     /// The number of values.
@@ -80,48 +150,72 @@ impl TensorData {
 
     /// The values in row-major order, converted to `E` as Rust's `as` does.
     pub fn iter<E: Element>(&self) -> Box<dyn Iterator<Item = E> + '_> {
-        fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
-            bytes.chunks_exact(N).map(|word| word.try_into().expect("a whole word"))
-        }
-        let bytes = &self.bytes[..];
-        macro_rules! of {
-            ($type:ty) => {
-                Box::new(words(bytes).map(|word| <$type>::from_ne_bytes(word).cast()))
-            };
-        }
-        match self.dtype {
-            DType::F64 => of!(f64),
-            DType::F32 => of!(f32),
-            DType::F16 => of!(f16),
-            DType::BF16 => of!(bf16),
-            DType::I64 => of!(i64),
-            DType::I32 => of!(i32),
-            DType::I16 => of!(i16),
-            DType::I8 => of!(i8),
-            DType::U64 => of!(u64),
-            DType::U32 => of!(u32),
-            DType::U16 => of!(u16),
-            DType::U8 | DType::Bool => of!(u8),
-            DType::Complex64 => Box::new(words(bytes).map(|word: [u8; 8]| {
-                let (re, im) = word.split_at(4);
-                let part = |half: &[u8]| f32::from_ne_bytes(half.try_into().expect("half a word"));
-                Complex::new(part(re), part(im)).cast()
-            })),
-            DType::Complex128 => Box::new(words(bytes).map(|word: [u8; 16]| {
-                let (re, im) = word.split_at(8);
-                let part = |half: &[u8]| f64::from_ne_bytes(half.try_into().expect("half a word"));
-                Complex::new(part(re), part(im)).cast()
-            })),
-        }
+        with_element!(self.dtype, T => {
+            let values = self.as_slice::<T>().expect("their own type");
+            Box::new(values.iter().map(|value| value.cast()))
+        })
     }
 
-    /// The values in row-major order. An error if they are not of type `E`.
-    pub fn to_vec<E: Element>(&self) -> Result<Vec<E>> {
-        if self.dtype != E::DTYPE {
-            let rule = format!("the values are not {}; convert them first", E::DTYPE);
-            return Err(Error::DType { op: "to_vec", dtypes: vec![self.dtype], rule });
+    fn check_type<E: Element>(&self, op: &'static str) -> Result<()> {
+        if self.dtype == E::DTYPE {
+            return Ok(());
         }
-        Ok(self.iter().collect())
+        let rule = format!("the values are not {}; convert them first", E::DTYPE);
+        Err(Error::DType { op, dtypes: vec![self.dtype], rule })
+    }
+
+    /// The values in row-major order, where they are. An error if they are not of type `E`.
+    pub fn as_slice<E: Element>(&self) -> Result<&[E]> {
+        self.check_type::<E>("as_slice")?;
+        // SAFETY: the values are of type `E`, as `new` got them or `filled` filled them in.
+        Ok(unsafe { self.bytes.as_slice() })
+    }
+
+    /// The values in row-major order, to be changed. An error if they are not of type `E`.
+    pub fn as_mut_slice<E: Element>(&mut self) -> Result<&mut [E]> {
+        self.check_type::<E>("as_mut_slice")?;
+        // SAFETY: as in `as_slice`.
+        Ok(unsafe { self.bytes.as_mut_slice() })
+    }
+
+    /// A copy of the values in row-major order. An error if they are not of type `E`.
+    pub fn to_vec<E: Element>(&self) -> Result<Vec<E>> {
+        self.check_type::<E>("to_vec")?;
+        Ok(self.as_slice()?.to_vec())
+    }
+
+    /// The values in row-major order, without a copy. An error if they are not of type `E`.
+    pub fn into_vec<E: Element>(self) -> Result<Vec<E>> {
+        self.check_type::<E>("into_vec")?;
+        Ok(self.bytes.into_vec().ok().expect("the values came as a Vec of their type"))
+    }
+
+    /// The same as [`TensorData::to_vec`].
+    pub fn try_to_vec<E: Element>(&self) -> Result<Vec<E>> {
+        self.to_vec()
+    }
+
+    /// The same as [`TensorData::into_vec`].
+    pub fn try_into_vec<E: Element>(self) -> Result<Vec<E>> {
+        self.into_vec()
+    }
+
+    /// The values as `dtype`, without a copy if they are of that type.
+    pub(crate) fn into_dtype(self, dtype: DType) -> Self {
+        if dtype == self.dtype { self } else { self.convert_dtype(dtype) }
+    }
+
+    /// The memory of the values.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// Values whose memory is `bytes`.
+    ///
+    /// # Safety
+    /// `bytes` are as many elements of `dtype` as `shape` has, and came as a `Vec` of their type.
+    pub(crate) unsafe fn from_parts(bytes: Bytes, shape: Shape, dtype: DType) -> Self {
+        Self { bytes, shape, dtype }
     }
 
     /// The same values as another type.
@@ -153,64 +247,36 @@ impl TensorData {
     pub fn convert<E: Element>(&self) -> Self {
         self.convert_dtype(E::DTYPE)
     }
+}
 
-    /// Panics unless shapes and values are equal (NaN equals NaN), and, if `strict`, the dtypes.
-    #[track_caller]
-    pub fn assert_eq(&self, expected: &Self, strict: bool) {
-        if strict && self.dtype != expected.dtype {
-            panic!("dtypes differ: {} but expected {}", self.dtype, expected.dtype);
-        }
-        let expected = expected.convert_dtype(self.dtype);
-        self.compare(&expected, |a, b| a == b || (a.is_nan() && b.is_nan()));
-    }
-
-    /// Panics unless shapes are equal and values within `tolerance` of each other.
-    #[track_caller]
-    pub fn assert_approx_eq<E: Element>(&self, expected: &Self, tolerance: Tolerance<E>) {
-        self.compare(expected, |a, b| tolerance.accepts(a, b));
-    }
-
-    #[track_caller]
-    fn compare(&self, expected: &Self, equal: impl Fn(f64, f64) -> bool) {
-        if self.shape != expected.shape {
-            panic!("shapes differ: {} but expected {}", self.shape, expected.shape);
-        }
-        let pairs = || self.iter::<f64>().zip(expected.iter::<f64>());
-        let wrong: Vec<_> = pairs().enumerate().filter(|(_, (a, b))| !equal(*a, *b)).collect();
-        if wrong.is_empty() {
-            return;
-        }
-        let worst = |error: fn(f64, f64) -> f64| {
-            pairs().map(|(a, b)| error(a, b)).filter(|e| !e.is_nan()).fold(0.0, f64::max)
-        };
-        let absolute = worst(|a, b| (a - b).abs());
-        let relative = worst(|a, b| (a - b).abs() / b.abs());
-        let mut text = format!(
-            "{} of {} values differ (largest error {absolute:.3e} absolute, {relative:.3e} relative):",
-            wrong.len(),
-            self.num_elements()
-        );
-        for (index, (a, b)) in wrong.iter().take(5) {
-            text += &format!("\n  at {:?}: {a} but expected {b}", index_of(&self.shape, *index));
-        }
-        panic!("{text}");
+impl Clone for TensorData {
+    fn clone(&self) -> Self {
+        let bytes = with_element!(self.dtype, E => {
+            // SAFETY: the values are of type `E`, as `new` got them or `filled` filled them in.
+            let values = unsafe { self.bytes.as_slice::<E>() };
+            Bytes::new(values.to_vec())
+        });
+        Self { bytes, shape: self.shape, dtype: self.dtype }
     }
 }
 
-/// The index along each axis of the element of row-major index `linear`.
-pub(crate) fn index_of(shape: &Shape, mut linear: usize) -> Vec<usize> {
-    let mut index = vec![0; shape.rank()];
-    for axis in (0..shape.rank()).rev() {
-        index[axis] = linear % shape[axis];
-        linear /= shape[axis];
+/// Equal bit by bit, with equal shape and dtype.
+impl PartialEq for TensorData {
+    fn eq(&self, other: &Self) -> bool {
+        self.shape == other.shape && self.dtype == other.dtype && self.bytes() == other.bytes()
     }
-    index
 }
 
 impl fmt::Debug for TensorData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TensorData({:?}, {}, ", self.shape, self.dtype)?;
-        f.debug_list().entries(self.iter::<f64>().take(16)).finish()?;
+        if self.dtype.is_complex() {
+            f.debug_list().entries(self.iter::<Complex<f64>>().take(16)).finish()?;
+        } else if self.dtype.is_float() {
+            f.debug_list().entries(self.iter::<f64>().take(16)).finish()?;
+        } else {
+            f.debug_list().entries(self.iter::<i64>().take(16)).finish()?;
+        }
         f.write_str(if self.num_elements() > 16 { " ..)" } else { ")" })
     }
 }
@@ -221,97 +287,13 @@ impl fmt::Display for TensorData {
     }
 }
 
-/// How far two values may lie apart: within `relative` of the larger one, or within `absolute`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tolerance<E = f32> {
-    relative: f64,
-    absolute: f64,
-    element: PhantomData<E>,
-}
-
-impl<E: Element> Tolerance<E> {
-    /// Half a percent relative, or 1e-5 absolute.
-    pub fn balanced() -> Self {
-        Self::rel_abs(0.005, 1e-5)
-    }
-
-    /// The larger of a relative and an absolute bound.
-    pub fn rel_abs(relative: f64, absolute: f64) -> Self {
-        Self { relative, absolute, element: PhantomData }
-    }
-
-    /// Only a relative bound.
-    pub fn relative(relative: f64) -> Self {
-        Self::rel_abs(relative, 0.0)
-    }
-
-    /// Only an absolute bound.
-    pub fn absolute(absolute: f64) -> Self {
-        Self::rel_abs(0.0, absolute)
-    }
-
-    fn accepts(&self, a: f64, b: f64) -> bool {
-        let bound = (self.relative * a.abs().max(b.abs())).max(self.absolute);
-        a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= bound
-    }
-}
-
-impl<E: Element> Default for Tolerance<E> {
-    fn default() -> Self {
-        Self::balanced()
-    }
-}
-
-/// The values as bytes in native order.
-fn to_bytes<E: Element>(values: &[E]) -> Vec<u8> {
-    // SAFETY: every `Element` is a plain number (or a bool, which is one byte of 0 or 1) without
-    // padding, so all its bytes are initialised, and u8 has no alignment.
-    let bytes = unsafe {
-        std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), std::mem::size_of_val(values))
-    };
-    bytes.to_vec()
-}
-
-/// A number, or an array of these: what [`TensorData`] is made of.
-pub trait Nested {
-    /// The number at the bottom.
-    type Element: Element;
-    /// The extents, outermost first.
-    fn dims(dims: &mut Vec<usize>);
-    /// The numbers in row-major order.
-    fn flatten(&self, values: &mut Vec<Self::Element>);
-}
-
-macro_rules! nested_numbers {
-    ($($type:ty)*) => {$(
-        impl Nested for $type {
-            type Element = $type;
-            fn dims(_: &mut Vec<usize>) {}
-            fn flatten(&self, values: &mut Vec<$type>) {
-                values.push(*self);
-            }
-        }
-    )*};
-}
-nested_numbers!(f64 f32 f16 bf16 i64 i32 i16 i8 u64 u32 u16 u8 bool Complex<f32> Complex<f64>);
-
-impl<T: Nested, const N: usize> Nested for [T; N] {
-    type Element = T::Element;
-    fn dims(dims: &mut Vec<usize>) {
-        dims.push(N);
-        T::dims(dims);
-    }
-    fn flatten(&self, values: &mut Vec<T::Element>) {
-        self.iter().for_each(|item| item.flatten(values));
-    }
-}
-
-impl<T: Nested, const N: usize> From<[T; N]> for TensorData {
-    fn from(array: [T; N]) -> Self {
-        let (mut dims, mut values) = (vec![N], Vec::new());
+/// Numbers and arrays of these. Panics if they are nested deeper than the largest rank.
+impl<T: Nested> From<T> for TensorData {
+    #[track_caller]
+    fn from(nested: T) -> Self {
+        let (mut dims, mut values) = (Vec::new(), Vec::new());
         T::dims(&mut dims);
-        array.flatten(&mut values);
-        // Fails only for arrays nested deeper than the largest rank.
+        nested.flatten(&mut values);
         Self::new(values, Shape::try_new(&dims).or_fail())
     }
 }
@@ -319,6 +301,12 @@ impl<T: Nested, const N: usize> From<[T; N]> for TensorData {
 impl<E: Element> From<&[E]> for TensorData {
     fn from(values: &[E]) -> Self {
         Self::new(values, [values.len()])
+    }
+}
+
+impl From<&[usize]> for TensorData {
+    fn from(values: &[usize]) -> Self {
+        Self::from(values.iter().map(|&x| x as i64).collect::<Vec<_>>())
     }
 }
 

@@ -30,6 +30,15 @@ pub struct Generator {
     pub offset: u64,
 }
 
+impl Generator {
+    /// Takes `numbers` 32-bit random numbers out of the stream and returns where they start.
+    pub fn take(&mut self, numbers: usize) -> Generator {
+        let start = *self;
+        self.offset = self.offset.wrapping_add((numbers as u64).div_ceil(4));
+        start
+    }
+}
+
 static CPU: LazyLock<Device> = LazyLock::new(|| Device::custom(Cpu));
 static REFERENCE: LazyLock<Device> = LazyLock::new(|| Device::custom(Reference));
 static SHAPE_ONLY: LazyLock<Device> = LazyLock::new(|| Device::custom(ShapeOnly));
@@ -94,10 +103,7 @@ impl Device {
 
     /// Takes `numbers` 32-bit random numbers out of the stream and returns where they start.
     pub fn draw(&self, numbers: usize) -> Generator {
-        let mut generator = self.0.generator.lock().unwrap_or_else(PoisonError::into_inner);
-        let drawn = *generator;
-        generator.offset += (numbers as u64).div_ceil(4);
-        drawn
+        self.0.generator.lock().unwrap_or_else(PoisonError::into_inner).take(numbers)
     }
 
     /// What the device's memory is used for.

@@ -70,7 +70,8 @@ fn floats(values: &[f64]) -> (Vec<String>, usize) {
     let texts: Vec<String> = values.iter().map(text).collect();
     let counts = |x: &f64| x.is_finite() && *x != 0.0;
     let widths = values.iter().zip(&texts).filter(|(x, _)| counts(x)).map(|(_, text)| text.len());
-    let width = widths.max().unwrap_or(0);
+    // No number takes less than one place, as far as breaking lines is concerned.
+    let width = widths.max().unwrap_or(1);
     (texts, width)
 }
 

@@ -217,6 +217,10 @@ pub trait Element:
             E::from_i64(self.to_i64())
         }
     }
+    /// The same type at run time, as [`Element::DTYPE`].
+    fn dtype() -> DType {
+        Self::DTYPE
+    }
 }
 
 mod sealed {

@@ -17,13 +17,20 @@ pub mod api;
 mod apply;
 mod backend;
 mod buffer;
+mod bytes;
+mod compare;
 mod cpu;
 mod data;
 mod device;
 mod display;
 mod dtype;
+mod element;
 mod error;
+mod file;
+mod host;
 mod layout;
+mod nested;
+pub mod npy;
 pub mod op;
 mod ops;
 mod random;
@@ -37,18 +44,22 @@ pub use anomaly::{detect_anomaly, detects_anomaly, first_not_finite, ignore_anom
 pub use any::AnyTensor;
 pub use api::{
     CastTo, FloatDType, IntDType, IntoPadding, PadMode, QuantileInterpolation, Slice, SliceArg,
-    activation, grid, linalg, loss, module,
+    Transaction, activation, grid, linalg, loss, module, sample,
 };
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
 pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;
+pub use compare::Tolerance;
 pub use cpu::simd::{Level, level};
-pub use data::{Nested, TensorData, Tolerance};
+pub use data::TensorData;
 pub use device::{Device, Generator};
 pub use dtype::{DType, Element, Scalar};
+pub use element::ElementConversion;
 pub use error::{Error, OrFail, Result, fail, guard};
+pub use file::atomic_write;
 pub use half::{bf16, f16};
 pub use layout::{AxisSlice, Layout};
+pub use nested::Nested;
 pub use num_complex;
 pub use op::{Distribution, IndexingUpdateOp};
 pub use shape::{AxisIndex, MAX_RANK, Shape, resolve_axis};

@@ -1,22 +1,27 @@
 //! Philox4x32-10: random numbers as a pure function of seed and position (Salmon et al.,
 //! "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 
+mod laws;
+
+pub(crate) use laws::sample;
+
 /// The four random words of block `counter`.
 #[inline(always)]
 pub(crate) fn philox(seed: u64, counter: u64) -> [u32; 4] {
-    philox_blocks::<1>(seed, counter).map(|[word]| word)
+    philox_blocks::<1>(seed, counter, 0).map(|[word]| word)
 }
 
 /// The first, second, third and fourth words of `N` blocks from `counter` on, side by side so that
-/// the loop vectorises.
+/// the loop vectorises. Each `lane` is a stream of its own: what needs to draw again and again for
+/// one position draws from the lanes of that position.
 #[inline(always)]
-pub(crate) fn philox_blocks<const N: usize>(seed: u64, counter: u64) -> [[u32; N]; 4] {
+pub(crate) fn philox_blocks<const N: usize>(seed: u64, counter: u64, lane: u32) -> [[u32; N]; 4] {
     const M0: u64 = 0xD251_1F53;
     const M1: u64 = 0xCD9E_8D57;
     let at = |i: usize| counter.wrapping_add(i as u64);
     let low = std::array::from_fn(|i| at(i) as u32);
     let high = std::array::from_fn(|i| (at(i) >> 32) as u32);
-    let mut words = [low, high, [0; N], [0; N]];
+    let mut words = [low, high, [lane; N], [0; N]];
     let mut key = [seed as u32, (seed >> 32) as u32];
     for _ in 0..10 {
         let [w0, w1, w2, w3] = &mut words;

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::error::OrFail;
 use crate::op::Op;
-use crate::{AnyTensor, DType, Device, Element, Error, Shape, TensorData};
+use crate::{AnyTensor, DType, Device, Error, Shape, TensorData};
 
 /// Kind of real numbers: f64, f32, f16, bf16.
 #[derive(Clone, Copy, Debug, Default)]
@@ -182,36 +182,13 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     }
 
     /// A tensor with these values, converted to the dtype of `options`. Panics if the values do
-    /// not have rank `D`.
+    /// not have rank `D`. The CPU takes the memory of values of that dtype over, so a
+    /// [`TensorData`] of a `Vec` becomes a tensor without a copy.
     #[track_caller]
     pub fn from_data(data: impl Into<TensorData>, options: impl Into<Options>) -> Self {
         let (data, options) = (data.into(), options.into());
-        let data = data.convert_dtype(options.dtype::<K>());
-        Self::from_any(AnyTensor::from_data(&data, &options.device).or_fail())
-    }
-
-    /// The values in row-major order.
-    #[track_caller]
-    pub fn to_data(&self) -> TensorData {
-        self.any.to_data().or_fail()
-    }
-
-    /// The values in row-major order.
-    #[track_caller]
-    pub fn into_data(self) -> TensorData {
-        self.to_data()
-    }
-
-    /// The only element, converted to `E`. Panics if there is not exactly one.
-    #[track_caller]
-    pub fn into_scalar<E: Element>(self) -> E {
-        self.any.item()
-    }
-
-    /// The only element, converted to `E`, as [`Tensor::into_scalar`] without giving the tensor away.
-    #[track_caller]
-    pub fn item<E: Element>(&self) -> E {
-        self.any.item()
+        let data = data.into_dtype(options.dtype::<K>());
+        Self::from_any(AnyTensor::from_owned_data(data, &options.device).or_fail())
     }
 
     /// The extents.

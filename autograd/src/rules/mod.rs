@@ -30,6 +30,7 @@ type Results = SmallVec<[Option<AnyTensor>; 3]>;
 pub fn not_differentiable(op: &Op) -> Option<&'static str> {
     match op {
         Op::Fill(_) | Op::Arange(_) | Op::Random(_) => Some("it has no inputs"),
+        Op::Sample(_) => Some("a random number has no gradient; detach the parameters of its law"),
         Op::SgdUpdate(_) | Op::AdamUpdate(_) => Some("an optimizer step is not differentiated"),
         Op::Custom(custom) => match custom.op().derivative() {
             Derivative::None(reason) => Some(reason),
@@ -248,6 +249,8 @@ pub(crate) fn gradients(
         | Op::Nonzero(_)
         | Op::SearchSorted(_)
         | Op::RavelIndex(_)
+        | Op::Sample(_)
+        | Op::Multinomial(_)
         | Op::SgdUpdate(_)
         | Op::AdamUpdate(_) => unreachable!("{op:?} is never recorded"),
     })

@@ -83,8 +83,7 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     ) -> Self {
         let options = options.into();
         let meta = Meta::new(shape, options.dtype::<K>());
-        let words = meta.len() * if meta.dtype == DType::F64 { 2 } else { 1 };
-        let start = options.device.draw(words);
+        let start = options.device.draw(Random::words(meta));
         let op = Random { distribution, seed: start.seed, offset: start.offset, meta };
         Self::from_any(AnyTensor::create(op, options.device))
     }

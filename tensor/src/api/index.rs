@@ -250,7 +250,7 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
             crate::fail(Error::Shape { op: "masked_scatter", shapes, rule });
         }
         let values = source.reshape([source.num_elements()]).narrow(0, 0, places.len());
-        let data = TensorData::new(&places, [places.len()]);
+        let data = TensorData::from(places);
         let places = AnyTensor::from_data(&data, &self.device()).or_fail();
         let flat = self.as_any().reshape([shape.num_elements()]);
         let result = flat.scatter(0, &places, &values, IndexingUpdateOp::Assign);

@@ -80,6 +80,10 @@ impl Backend for Cpu {
         }
     }
 
+    fn in_host_memory(&self) -> bool {
+        true
+    }
+
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
         let y = &outputs[0];
         match op {
@@ -135,6 +139,8 @@ impl Backend for Cpu {
             Op::LinearRecurrence(op) => scan::recurrence(op, [inputs[0], inputs[1]], y),
             Op::Nonzero(op) => return search::nonzero(op, inputs[0], y),
             Op::SearchSorted(op) => search::search_sorted(op, [inputs[0], inputs[1]], y),
+            Op::Sample(op) => random::sample(op, inputs[0], y),
+            Op::Multinomial(op) => return random::multinomial(op, inputs[0], y),
             Op::SgdUpdate(op) => update::sgd(op, inputs, outputs),
             Op::AdamUpdate(op) => update::adam(op, inputs, outputs),
             Op::Custom(op) => return op.execute(inputs, outputs),

@@ -1,11 +1,12 @@
 //! Random numbers and dropout: element `i` is a function of seed, position and `i`.
 
 use super::access::{Compute, Dense, Sink, float_type};
+use super::math::Math;
 use super::parallel::{CHUNK, Shared, chunks};
-use super::simd::{Isa, Kernel, dispatch};
-use crate::op::{Distribution, Dropout, Random};
+use super::simd::{Baseline, Isa, Kernel, dispatch};
+use crate::op::{Distribution, Dropout, Multinomial, Random, Sample};
 use crate::random::{philox_blocks, uniform_f32, uniform_f64};
-use crate::{AnyTensor, DType, Element};
+use crate::{AnyTensor, DType, Element, Error, Result};
 
 /// Blocks of random words that are computed side by side: one register of AVX-512.
 const SIDE: usize = 16;
@@ -20,27 +21,51 @@ impl Kernel for Words {
     type Output = [u32; 4 * SIDE];
     #[inline(always)]
     fn run<I: Isa>(self) -> Self::Output {
-        let words = philox_blocks::<SIDE>(self.seed, self.counter);
+        let words = philox_blocks::<SIDE>(self.seed, self.counter, 0);
         std::array::from_fn(|i| words[i % 4][i / 4])
     }
 }
 
-/// Four numbers in single precision from one block.
-fn block_f32(law: Distribution, words: [u32; 4]) -> [f32; 4] {
-    let uniform = words.map(uniform_f32);
-    match law {
-        Distribution::Default => uniform,
-        Distribution::Bernoulli(p) => uniform.map(|u| ((u as f64) < p) as u8 as f32),
-        Distribution::Uniform(low, high) => uniform.map(|u| {
-            // Rounding may reach the upper bound, which is excluded.
-            let x = (low + (high - low) * u as f64) as f32;
-            if x >= high as f32 && high > low { (high as f32).next_down() } else { x }
-        }),
-        Distribution::Normal(mean, std) => {
-            let [a, b, c, d] = uniform.map(f64::from);
-            let ([x, y], [z, w]) = (box_muller(a, b), box_muller(c, d));
-            [x, y, z, w].map(|x| (mean + std * x) as f32)
+/// The numbers of [`SIDE`] blocks in single precision, as vectors: four from each block.
+struct Singles {
+    seed: u64,
+    counter: u64,
+    law: Distribution,
+}
+
+impl Kernel for Singles {
+    type Output = [f32; 4 * SIDE];
+    #[inline(always)]
+    fn run<I: Isa>(self) -> Self::Output {
+        let words = philox_blocks::<SIDE>(self.seed, self.counter, 0);
+        let mut x = words.map(|words| words.map(uniform_f32));
+        match self.law {
+            Distribution::Default => {}
+            Distribution::Bernoulli(p) => {
+                x = x.map(|x| x.map(|u| ((u as f64) < p) as u8 as f32));
+            }
+            Distribution::Uniform(low, high) => {
+                // Rounding may reach the upper bound, which is excluded.
+                let last = if high > low { (high as f32).next_down() } else { high as f32 };
+                let scaled = |u: f32| (low + (high - low) * u as f64) as f32;
+                x = x.map(|x| x.map(|u| if scaled(u) > last { last } else { scaled(u) }));
+            }
+            Distribution::Normal(mean, std) => {
+                for first in [0, 2] {
+                    for i in 0..SIDE {
+                        // As `box_muller`, with half a turn less to keep the angle small. Without
+                        // fused instructions, whatever `I` has, so that every processor draws the
+                        // same bits.
+                        let radius = (-2.0 * Math::ln::<Baseline>(1.0 - x[first][i])).sqrt();
+                        let angle = std::f32::consts::TAU * (x[first + 1][i] - 0.5);
+                        let scaled = |x: f32| (mean - std * (radius * x) as f64) as f32;
+                        x[first][i] = scaled(Math::cos::<Baseline>(angle));
+                        x[first + 1][i] = scaled(Math::sin::<Baseline>(angle));
+                    }
+                }
+            }
         }
+        std::array::from_fn(|i| x[i % 4][i / 4])
     }
 }
 
@@ -68,41 +93,169 @@ fn box_muller(u: f64, v: f64) -> [f64; 2] {
     [radius * cos, radius * sin]
 }
 
-/// Fills `y`: a block of four words gives four numbers, or two of f64.
+/// Fills `y`: a block of four words gives four numbers, or two of double precision.
 pub(super) fn random(op: &Random, y: &AnyTensor) {
-    fn fill<T: Compute, const N: usize>(
-        op: &Random,
-        y: &AnyTensor,
-        block: impl Fn([u32; 4]) -> [T; N] + Sync,
-    ) {
-        let per_tile = 256 / N;
-        let len = y.num_elements();
-        chunks(len.div_ceil(N), CHUNK / 8, |blocks| {
-            let mut tile = [T::default(); 256];
-            for first in blocks.clone().step_by(per_tile) {
-                let count = per_tile.min(blocks.end - first);
-                for (i, numbers) in tile.chunks_mut(N * SIDE).take(count.div_ceil(SIDE)).enumerate()
-                {
-                    let counter = op.offset.wrapping_add((first + i * SIDE) as u64);
-                    let words = dispatch(Words { seed: op.seed, counter });
-                    for (numbers, words) in numbers.chunks_exact_mut(N).zip(words.as_chunks().0) {
-                        numbers.copy_from_slice(&block(*words));
-                    }
-                }
-                let numbers = (count * N).min(len - first * N);
-                // SAFETY: `y` is a new output, and the blocks write disjoint parts of it.
-                unsafe { T::write(&tile[..numbers], y, first * N) };
+    let (seed, law) = (op.seed, op.law());
+    let singles = |counter| dispatch(Singles { seed, counter, law });
+    match y.dtype() {
+        DType::F64 => fill(op, y, doubles(seed, law, |x| x)),
+        dtype if dtype.is_int() => fill(op, y, doubles(seed, law, |x| x.floor() as i64)),
+        DType::Bool => fill(op, y, |counter, numbers: &mut [i64]| {
+            numbers.iter_mut().zip(singles(counter)).for_each(|(y, x)| *y = (x != 0.0) as i64);
+        }),
+        _ => fill(op, y, |counter, numbers: &mut [f32]| {
+            numbers.copy_from_slice(&singles(counter)[..numbers.len()]);
+        }),
+    }
+}
+
+/// Fills two numbers of double precision for each block from a counter on.
+fn doubles<T>(
+    seed: u64,
+    law: Distribution,
+    narrow: impl Fn(f64) -> T + Sync,
+) -> impl Fn(u64, &mut [T]) + Sync {
+    move |counter, numbers| {
+        let words = dispatch(Words { seed, counter });
+        for (numbers, words) in numbers.chunks_mut(2).zip(words.as_chunks().0) {
+            numbers.iter_mut().zip(block_f64(law, *words)).for_each(|(y, x)| *y = narrow(x));
+        }
+    }
+}
+
+/// Fills `y` by `group`, which is given a counter and the place for the numbers of up to [`SIDE`]
+/// blocks from there on.
+fn fill<T: Compute>(op: &Random, y: &AnyTensor, group: impl Fn(u64, &mut [T]) + Sync) {
+    let (len, per_block) = (y.num_elements(), Random::per_block(y.dtype()));
+    chunks(len.div_ceil(per_block), CHUNK / 8, |blocks| {
+        let mut tile = [T::default(); 4 * SIDE];
+        for first in blocks.clone().step_by(SIDE) {
+            let (start, end) = (first * per_block, blocks.end.min(first + SIDE) * per_block);
+            let numbers = &mut tile[..end.min(len) - start];
+            group(op.offset.wrapping_add(first as u64), numbers);
+            // SAFETY: `y` is a new output, and the blocks write disjoint parts of it.
+            unsafe { T::write(numbers, y, start) };
+        }
+    });
+}
+
+/// One number for each element of `x`, which is the parameter of its law.
+pub(super) fn sample(op: &Sample, x: &AnyTensor, y: &AnyTensor) {
+    float_type!(x.dtype(), T => {
+        let x = Dense::<T>::new(x);
+        // SAFETY: `y` is the only output, and new.
+        let mut y = unsafe { Sink::<T>::new(y) };
+        let out = Shared::new(&mut y);
+        chunks(x.len(), CHUNK / 64, |range| {
+            // SAFETY: the ranges are disjoint.
+            let y = unsafe { out.part(range.clone()) };
+            for (i, y) in range.zip(y) {
+                let counter = op.offset.wrapping_add(i as u64);
+                *y = T::from_f64(crate::random::sample(op.kind, op.seed, counter, x[i].to_f64()));
             }
         });
+    })
+}
+
+/// Indices for each row of weights.
+pub(super) fn multinomial(op: &Multinomial, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    let categories = *x.shape_ref().last().expect("infer checked the rank");
+    let rows = x.num_elements() / categories;
+    // SAFETY: `y` is the only output, and new.
+    let mut y = unsafe { Sink::<i64>::new(y) };
+    let out = Shared::new(&mut y);
+    let failed = std::sync::Mutex::new(None);
+    float_type!(x.dtype(), T => {
+        let x = Dense::<T>::new(x); // [rows, categories]
+        super::parallel::rows(rows, 16 * (categories + op.samples), |range| {
+            let mut work = Vec::new();
+            for row in range {
+                let weights = x[row * categories..][..categories].iter().map(|w| w.to_f64());
+                // SAFETY: the rows are disjoint.
+                let y = unsafe { out.part(row * op.samples..(row + 1) * op.samples) };
+                let drawn = if op.replacement {
+                    with_replacement(op, row, weights, &mut work, y)
+                } else {
+                    without_replacement(op, row, weights, y)
+                };
+                if let Err(error) = drawn {
+                    *failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+                }
+            }
+        });
+    });
+    failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// The number in `[0, 1)` at block `i` of the operation.
+fn uniform_at(op: &Multinomial, i: usize) -> f64 {
+    let words = crate::random::philox(op.seed, op.offset.wrapping_add(i as u64));
+    uniform_f64(words[0], words[1])
+}
+
+fn check_weight(weight: f64) -> Result<f64> {
+    if weight >= 0.0 && weight.is_finite() {
+        return Ok(weight);
     }
-    let law = op.distribution;
-    match y.dtype() {
-        DType::F64 => fill(op, y, |words| block_f64(law, words)),
-        dtype if dtype.is_int() || dtype == DType::Bool => {
-            fill(op, y, |words| block_f32(law, words).map(|x| x.floor().to_i64()))
+    let rule = format!("weights must be finite and not negative, found {weight}");
+    Err(Error::Argument { op: "multinomial", rule })
+}
+
+/// Where a uniform number falls among the running sums of the weights.
+fn with_replacement(
+    op: &Multinomial,
+    row: usize,
+    weights: impl Iterator<Item = f64>,
+    sums: &mut Vec<f64>,
+    y: &mut [i64],
+) -> Result<()> {
+    let mut total = 0.0;
+    sums.clear();
+    for weight in weights {
+        total += check_weight(weight)?;
+        sums.push(total);
+    }
+    if !(total > 0.0 && total.is_finite()) {
+        let rule = format!("the sum of the weights must be positive and finite, found {total}");
+        return Err(Error::Argument { op: "multinomial", rule });
+    }
+    for (s, y) in y.iter_mut().enumerate() {
+        let at = uniform_at(op, row * op.samples + s) * total;
+        // Rounding may reach the total: then it is the last category with a weight.
+        let last = sums.partition_point(|&sum| sum < total);
+        *y = sums.partition_point(|&sum| sum <= at).min(last) as i64;
+    }
+    Ok(())
+}
+
+/// Each category arrives after an exponential time with its weight as the rate; the first ones are
+/// drawn (Efraimidis & Spirakis 2006).
+fn without_replacement(
+    op: &Multinomial,
+    row: usize,
+    weights: impl ExactSizeIterator<Item = f64>,
+    y: &mut [i64],
+) -> Result<()> {
+    let categories = weights.len();
+    let mut times = Vec::with_capacity(categories);
+    for (c, weight) in weights.enumerate() {
+        if check_weight(weight)? > 0.0 {
+            let time = -(1.0 - uniform_at(op, row * categories + c)).ln() / weight;
+            times.push((time, c));
         }
-        _ => fill(op, y, |words| block_f32(law, words)),
     }
+    if times.len() < y.len() {
+        let rule =
+            format!("{} samples can not be drawn from {} weights above zero", y.len(), times.len());
+        return Err(Error::Argument { op: "multinomial", rule });
+    }
+    let first = y.len();
+    if first < times.len() {
+        times.select_nth_unstable_by(first, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    }
+    times[..first].sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    y.iter_mut().zip(times).for_each(|(y, (_, c))| *y = c as i64);
+    Ok(())
 }
 
 /// Keeps each element with probability `1 - p`, by the numbers that [`random`] would draw in f32.

@@ -28,12 +28,12 @@ pub struct Arange {
 /// The law of random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub enum Distribution {
-    /// Uniform on `[0, 1)`.
+    /// Uniform on `[0, 1)`; for integers on `0..255`, for bools on both.
     #[default]
     Default,
     /// True with this probability, as 1 and 0.
     Bernoulli(f64),
-    /// Uniform on `[low, high)`.
+    /// Uniform on `[low, high)`; integers are rounded down.
     Uniform(f64, f64),
     /// Normal with this mean and standard deviation.
     Normal(f64, f64),
@@ -51,6 +51,27 @@ pub struct Random {
     pub offset: u64,
     /// The shape and dtype of the result.
     pub meta: Meta,
+}
+
+impl Random {
+    /// How many numbers a block of four 32-bit random numbers gives: integers reach as far as f64.
+    pub(crate) fn per_block(dtype: DType) -> usize {
+        if dtype == DType::F64 || dtype.is_int() { 2 } else { 4 }
+    }
+
+    /// The law, with that of [`Distribution::Default`] for the dtype.
+    pub(crate) fn law(&self) -> Distribution {
+        match self.distribution {
+            Distribution::Default if self.meta.dtype.is_int() => Distribution::Uniform(0.0, 255.0),
+            Distribution::Default if self.meta.dtype == DType::Bool => Distribution::Bernoulli(0.5),
+            law => law,
+        }
+    }
+
+    /// How many 32-bit random numbers a tensor of `meta` takes out of the stream.
+    pub fn words(meta: Meta) -> usize {
+        meta.len() * 4 / Self::per_block(meta.dtype)
+    }
 }
 
 impl Operation for Fill {
@@ -145,7 +166,7 @@ impl Operation for Random {
             Distribution::Normal(1.0, 0.5),
         ];
         for distribution in laws {
-            for (n, dtype) in [(7, DType::F32), (4099, DType::F32), (12, DType::F64)] {
+            for (n, dtype) in [(7, DType::I64), (4099, DType::F32), (12, DType::F64)] {
                 let meta = Meta::new([n], dtype);
                 samples.rough(Random { distribution, seed: 7, offset: 3, meta }, []);
             }

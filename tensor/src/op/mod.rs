@@ -22,6 +22,7 @@ mod matmul;
 mod norm;
 mod pool;
 mod reduce;
+mod sample;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod scan;
@@ -51,6 +52,7 @@ pub use matmul::MatMul;
 pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNormBackward};
 pub use pool::{AvgPool2d, AvgPool2dBackward, MaxPool2d, MaxPool2dBackward, Pool2dOptions};
 pub use reduce::{ArgReduce, Axes, Reduce, ReduceKind};
+pub use sample::{Multinomial, Sample, SampleKind};
 pub use scan::{LinearRecurrence, Scan, ScanKind};
 pub use search::{Nonzero, SearchSorted};
 pub use softmax::{Softmax, SoftmaxBackward};
@@ -271,6 +273,8 @@ operations! {
     SgdUpdate,
     AdamUpdate,
     Custom,
+    Sample,
+    Multinomial,
 }
 
 /// One meta as the only output.

@@ -5,6 +5,7 @@
 mod assign;
 mod image;
 mod order;
+mod random;
 mod scalar;
 mod special;
 
@@ -15,8 +16,7 @@ use self::image::{max_pool, shares, taps};
 use self::scalar::{binary, unary};
 use crate::backend::Backend;
 use crate::layout::Layout;
-use crate::op::{BinaryKind, Distribution, Op, ReduceKind};
-use crate::random::{philox, uniform_f32, uniform_f64};
+use crate::op::{BinaryKind, Op, ReduceKind};
 use crate::{AnyTensor, DType, Element, Error, Result, Scalar};
 
 pub(crate) struct Reference;
@@ -160,6 +160,10 @@ impl Backend for Reference {
         unsafe { crate::cpu::Cpu.download(address, target) }
     }
 
+    fn in_host_memory(&self) -> bool {
+        true
+    }
+
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
         let arrays: Vec<Array> = inputs.iter().map(|x| Array::of(x)).collect();
         let shape = outputs[0].shape();
@@ -168,7 +172,15 @@ impl Backend for Reference {
             Op::Arange(op) => {
                 vec![map(&shape, |i| op.start.to_f64() + i[0] as f64 * op.step.to_f64())]
             }
-            Op::Random(op) => vec![random(op, outputs[0].dtype(), &shape)],
+            Op::Random(op) => vec![random::random(op, &shape)],
+            Op::Sample(op) => {
+                let draw = |(i, &x): (usize, &f64)| {
+                    crate::random::sample(op.kind, op.seed, op.offset + i as u64, x)
+                };
+                let values = arrays[0].values.iter().enumerate().map(draw).collect();
+                vec![Array { shape: shape.to_vec(), values }]
+            }
+            Op::Multinomial(op) => vec![random::multinomial(op, &arrays[0], &shape)?],
             Op::Cast(op) if inputs[0].dtype().is_float() => {
                 vec![map(&shape, |i| saturate(op.dtype, arrays[0].at(i)))]
             }
@@ -365,34 +377,6 @@ fn entries(op: &'static str, array: &Array, size: usize) -> Result<Vec<usize>> {
         index => Err(Error::Index { op, index, size }),
     };
     array.values.iter().map(check).collect()
-}
-
-fn random(op: &crate::op::Random, dtype: DType, shape: &[usize]) -> Array {
-    let double = dtype == DType::F64;
-    let per_block = if double { 2 } else { 4 };
-    let uniform = |i: usize| {
-        let words = philox(op.seed, op.offset + (i / per_block) as u64);
-        let k = i % per_block;
-        if double {
-            uniform_f64(words[2 * k], words[2 * k + 1])
-        } else {
-            uniform_f32(words[k]) as f64
-        }
-    };
-    let value = |i: usize| match op.distribution {
-        Distribution::Default => uniform(i),
-        Distribution::Bernoulli(p) => (uniform(i) < p) as u8 as f64,
-        Distribution::Uniform(low, high) => low + (high - low) * uniform(i),
-        // Neighbours share a radius: one takes the cosine, the other the sine.
-        Distribution::Normal(mean, std) => {
-            let first = i - i % 2;
-            let radius = (-2.0 * (1.0 - uniform(first)).ln()).sqrt();
-            let angle = 2.0 * std::f64::consts::PI * uniform(first + 1);
-            mean + std * radius * if i == first { angle.cos() } else { angle.sin() }
-        }
-    };
-    let elements = shape.iter().product();
-    Array { shape: shape.to_vec(), values: (0..elements).map(value).collect() }
 }
 
 fn reduce(kind: ReduceKind, x: &Array, shape: &[usize]) -> Array {

@@ -3,6 +3,7 @@
 
 mod basics;
 mod common;
+mod data;
 #[cfg(feature = "linalg")]
 mod decompositions;
 mod elementwise;

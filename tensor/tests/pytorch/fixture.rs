@@ -62,7 +62,7 @@ pub fn load(file: &[u8]) -> HashMap<String, TensorData> {
             other => panic!("{name} has {other:?}"),
         };
         let shape = Shape::new(view.shape());
-        (name, TensorData::from_bytes(view.data().to_vec(), shape, dtype).unwrap())
+        (name, TensorData::from_bytes(view.data(), shape, dtype).unwrap())
     };
     SafeTensors::deserialize(file).unwrap().tensors().into_iter().map(load).collect()
 }

@@ -2,6 +2,7 @@
 //! `<family>.rs` reads.
 
 mod basics;
+mod display;
 mod elementwise;
 mod fixture;
 mod index;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kiln_tensor::{Error, Result};
+use crate::{Error, Result};
 
 /// Writes a file that appears whole or not at all: to a temporary name beside it, synced, renamed
 /// over `path`, and the folder synced. What was at `path` before stays until then.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kiln_tensor::op::BinaryKind;
-use kiln_tensor::{AnyTensor, Error, Result, Tensor};
+use kiln_tensor::{AnyTensor, Differentiable, Error, Result, Tensor};
 use smallvec::SmallVec;
 
 use crate::mode::with_mode;
@@ -108,15 +108,18 @@ impl Backward {
     }
 
     /// Starts with this gradient of the output instead of ones.
-    pub fn seed<const D: usize>(mut self, gradient: impl AsRef<Tensor<D>>) -> Self {
+    pub fn seed<const D: usize, K: Differentiable>(
+        mut self,
+        gradient: impl AsRef<Tensor<D, K>>,
+    ) -> Self {
         self.seed = Some(gradient.as_ref().as_any().clone());
         self
     }
 
-    /// Runs the pass from `output`. Panics if it is not tracked, if the seed has another shape, or
-    /// if the graph was freed by an earlier pass.
+    /// Runs the pass from `output`. Panics if it is not tracked, if it is complex and there is no
+    /// seed, if the seed has another shape, or if the graph was freed by an earlier pass.
     #[track_caller]
-    pub fn run<const D: usize>(self, output: &Tensor<D>) -> Gradients {
+    pub fn run<const D: usize, K: Differentiable>(self, output: &Tensor<D, K>) -> Gradients {
         const OP: &str = "backward";
         let output = output.as_any();
         let Some(root) = output.tracked().and_then(parent) else {
@@ -129,6 +132,11 @@ impl Backward {
             let rule = "the output's gradient must have its shape".into();
             let shapes = vec![seed.shape(), output.shape()];
             kiln_tensor::fail(Error::Shape { op: OP, shapes, rule });
+        }
+        if self.seed.is_none() && output.dtype().is_complex() {
+            let rule = "a complex result has no order to descend; take a real loss, or say what its \
+                        gradient is with `Backward::new().seed(..)`";
+            kiln_tensor::fail(Error::Autograd { op: OP, rule: rule.into() });
         }
         let seed = self.seed.unwrap_or_else(|| output.ones_like());
         let retain = self.retain_graph || self.create_graph;

@@ -170,12 +170,21 @@ impl TensorData {
         self.compare(expected, |a, b| tolerance.accepts(a, b));
     }
 
+    /// Compares each pair of values; of complex numbers both parts.
     #[track_caller]
     fn compare(&self, expected: &Self, equal: impl Fn(f64, f64) -> bool) {
         if self.shape != expected.shape {
             panic!("shapes differ: {} but expected {}", self.shape, expected.shape);
         }
-        let pairs = || self.iter::<f64>().zip(expected.iter::<f64>());
+        let complex = self.dtype.is_complex() || expected.dtype.is_complex();
+        let values = |data: &Self| -> Vec<f64> {
+            match complex {
+                true => data.iter::<Complex<f64>>().flat_map(|z| [z.re, z.im]).collect(),
+                false => data.iter().collect(),
+            }
+        };
+        let (actual, expected) = (values(self), values(expected));
+        let pairs = || actual.iter().copied().zip(expected.iter().copied());
         let wrong: Vec<_> = pairs().enumerate().filter(|(_, (a, b))| !equal(*a, *b)).collect();
         if wrong.is_empty() {
             return;
@@ -188,10 +197,14 @@ impl TensorData {
         let mut text = format!(
             "{} of {} values differ (largest error {absolute:.3e} absolute, {relative:.3e} relative):",
             wrong.len(),
-            self.num_elements()
+            actual.len()
         );
         for (index, (a, b)) in wrong.iter().take(5) {
-            text += &format!("\n  at {:?}: {a} but expected {b}", self.index_of(*index));
+            let (index, part) = match complex {
+                true => (index / 2, if index % 2 == 0 { " (real)" } else { " (imaginary)" }),
+                false => (*index, ""),
+            };
+            text += &format!("\n  at {:?}{part}: {a} but expected {b}", self.index_of(index));
         }
         panic!("{text}");
     }
@@ -209,7 +222,11 @@ impl TensorData {
 impl fmt::Debug for TensorData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TensorData({:?}, {}, ", self.shape, self.dtype)?;
-        f.debug_list().entries(self.iter::<f64>().take(16)).finish()?;
+        if self.dtype.is_complex() {
+            f.debug_list().entries(self.iter::<Complex<f64>>().take(16)).finish()?;
+        } else {
+            f.debug_list().entries(self.iter::<f64>().take(16)).finish()?;
+        }
         f.write_str(if self.num_elements() > 16 { " ..)" } else { ")" })
     }
 }

@@ -33,7 +33,7 @@ mod tensor;
 mod trace;
 
 pub use any::AnyTensor;
-pub use api::{Slice, SliceArg, activation, module};
+pub use api::{Slice, SliceArg, activation, fft, module, signal};
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
 pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;
@@ -45,7 +45,10 @@ pub use error::{Error, OrFail, Result, fail, guard};
 pub use half::{bf16, f16};
 pub use layout::{AxisSlice, Layout};
 pub use num_complex;
+pub use num_complex::Complex as ComplexScalar;
 pub use op::Distribution;
 pub use shape::{AxisIndex, MAX_RANK, Shape, resolve_axis};
-pub use tensor::{Bool, Complex, Float, Int, Kind, Numeric, Options, Tensor};
+pub use tensor::{
+    Bool, Complex, Differentiable, Float, Int, Kind, Numeric, Options, Ordered, Tensor,
+};
 pub use trace::{Step, Value, trace};

@@ -1,7 +1,7 @@
 //! Elementwise arithmetic and functions, and the matrix product.
 
 use crate::op::{BinaryKind, BinaryScalar, UnaryKind};
-use crate::tensor::{Float, Int, Numeric, Tensor};
+use crate::tensor::{Differentiable, Float, Int, Numeric, Ordered, Tensor};
 use crate::{AnyTensor, Scalar};
 
 macro_rules! binary {
@@ -54,10 +54,6 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
     unary! {
         /// The negative of each element.
         neg: Neg;
-        /// The magnitude of each element.
-        abs: Abs;
-        /// -1, 0 or 1 for each element; NaN stays.
-        sign: Sign;
         /// The square of each element.
         square: Square;
     }
@@ -75,9 +71,19 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
     }
 }
 
-impl<const D: usize> Tensor<D, Float> {
+impl<const D: usize, K: Ordered> Tensor<D, K> {
+    unary! {
+        /// The magnitude of each element.
+        abs: Abs;
+        /// -1, 0 or 1 for each element; NaN stays.
+        sign: Sign;
+    }
+}
+
+impl<const D: usize, K: Differentiable> Tensor<D, K> {
     binary! {
-        /// Each element to the power of its partner, with the special cases of C99.
+        /// Each element to the power of its partner, with the special cases of C99; of complex
+        /// numbers `e^(b log a)`, and `a^0` is 1.
         powf, powf_scalar: Pow;
     }
 
@@ -108,16 +114,6 @@ impl<const D: usize> Tensor<D, Float> {
         tan: Tan;
         /// The hyperbolic tangent.
         tanh: Tanh;
-        /// The error function.
-        erf: Erf;
-        /// The next lower whole number.
-        floor: Floor;
-        /// The next higher whole number.
-        ceil: Ceil;
-        /// The nearest whole number, halves to even.
-        round: Round;
-        /// The whole part.
-        trunc: Trunc;
     }
 
     /// The matrix product of the last two axes; leading axes broadcast. `[.., m, k]` times
@@ -133,6 +129,21 @@ impl<const D: usize> Tensor<D, Float> {
     #[track_caller]
     pub fn matmul(&self, rhs: impl AsRef<Self>) -> Self {
         Self::from_any(self.as_any().matmul(rhs.as_ref().as_any()))
+    }
+}
+
+impl<const D: usize> Tensor<D, Float> {
+    unary! {
+        /// The error function.
+        erf: Erf;
+        /// The next lower whole number.
+        floor: Floor;
+        /// The next higher whole number.
+        ceil: Ceil;
+        /// The nearest whole number, halves to even.
+        round: Round;
+        /// The whole part.
+        trunc: Trunc;
     }
 }
 

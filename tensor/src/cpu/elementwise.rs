@@ -87,7 +87,7 @@ macro_rules! real {
                         }
                     }),
                     Square => map(x, y, |x| x * x),
-                    Not => unreachable!("not of floats"),
+                    Not | Conj => unreachable!("{kind:?} of floats"),
                     Recip => map(x, y, |x| 1.0 / x),
                     Sqrt => map(x, y, |x| x.sqrt()),
                     Rsqrt => map(x, y, |x| 1.0 / x.sqrt()),

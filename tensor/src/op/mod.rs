@@ -10,9 +10,11 @@ mod activation;
 mod binary;
 mod check;
 mod choose;
+mod complex;
 mod conv;
 mod create;
 mod dropout;
+mod fft;
 mod index;
 mod loss;
 mod matmul;
@@ -31,9 +33,11 @@ use smallvec::SmallVec;
 pub use activation::{Activation, ActivationBackward};
 pub use binary::{Binary, BinaryKind, BinaryScalar};
 pub use choose::{Cast, Where};
+pub use complex::Polar;
 pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad};
 pub use create::{Arange, Distribution, Fill, Random};
 pub use dropout::Dropout;
+pub use fft::{Fft, FftForm};
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
 pub use loss::{CrossEntropy, CrossEntropyBackward};
 pub use matmul::MatMul;
@@ -215,6 +219,7 @@ operations! {
     Random,
     Cast,
     Unary,
+    Polar,
     ActivationBackward,
     Binary,
     BinaryScalar,
@@ -227,6 +232,7 @@ operations! {
     Gather,
     GatherBackward,
     MatMul,
+    Fft,
     Conv2d,
     Conv2dInputGrad,
     Conv2dWeightGrad,

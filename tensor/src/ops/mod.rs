@@ -1,6 +1,8 @@
 //! Operations as methods of [`AnyTensor`]: the words in which decompositions, gradient rules and
 //! the typed face are written. Each panics with its operation's error text.
 
+mod complex;
+
 use smallvec::SmallVec;
 
 use crate::AnyTensor;

@@ -2,6 +2,7 @@
 //! decomposition. It is the oracle that the kernels of other backends are tested against, so it is
 //! written to be read, and shares no code with them.
 
+mod complex;
 mod image;
 mod scalar;
 
@@ -105,7 +106,7 @@ fn save(y: &AnyTensor, position: usize, value: f64) {
         DType::F16 => write::<f16>(y, position, Element::from_f64(value)),
         DType::BF16 => write::<bf16>(y, position, Element::from_f64(value)),
         // The arithmetic of narrow integers wraps.
-        DType::I64 => write(y, position, value as i64 as i64),
+        DType::I64 => write(y, position, value as i64),
         DType::I32 => write(y, position, value as i64 as i32),
         DType::I16 => write(y, position, value as i64 as i16),
         DType::I8 => write(y, position, value as i64 as i8),
@@ -158,6 +159,9 @@ impl Backend for Reference {
     }
 
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
+        if complex::concerns(inputs, outputs) {
+            return complex::execute(op, inputs, outputs);
+        }
         let arrays: Vec<Array> = inputs.iter().map(|x| Array::of(x)).collect();
         let shape = outputs[0].shape();
         let results = match op {

@@ -2,4 +2,5 @@
 //! `<family>.rs` reads.
 
 mod basics;
+mod complex;
 mod fixture;

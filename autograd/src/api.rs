@@ -1,11 +1,12 @@
 //! Differentiation as methods of tensors.
 
-use kiln_tensor::{AnyTensor, Error, Float, Tensor, Tracked};
+use kiln_tensor::{AnyTensor, Differentiable, Error, Tensor, Tracked};
 
 use crate::backward::{Backward, Gradients};
 use crate::node::{Node, Origin};
 
-/// Differentiation of float tensors; the prelude brings it in.
+/// Differentiation of float and complex tensors; the prelude brings it in. The gradient by a complex
+/// number is `dL/dre + i dL/dim`, as in PyTorch.
 pub trait Autograd: Sized {
     /// This tensor as a leaf whose gradient backward computes. A tensor that is tracked already is
     /// returned as it is.
@@ -15,8 +16,8 @@ pub trait Autograd: Sized {
     fn is_tracked(&self) -> bool;
 
     /// The gradients of this tensor, summed over its elements, by every leaf it depends on. Frees
-    /// the graph; [`Backward`] has options. Panics if the tensor is not tracked, or if its graph was
-    /// freed before.
+    /// the graph; [`Backward`] has options. Panics if the tensor is not tracked, if it is complex, or
+    /// if its graph was freed before.
     #[track_caller]
     fn backward(&self) -> Gradients;
 
@@ -27,7 +28,7 @@ pub trait Autograd: Sized {
     fn grad_remove(&self, gradients: &mut Gradients) -> Option<Self>;
 }
 
-impl<const D: usize> Autograd for Tensor<D, Float> {
+impl<const D: usize, K: Differentiable> Autograd for Tensor<D, K> {
     fn require_grad(&self) -> Self {
         Tensor::from_any(leaf(self.as_any()))
     }
@@ -50,13 +51,17 @@ impl<const D: usize> Autograd for Tensor<D, Float> {
     }
 }
 
-/// A float tensor of any rank as a leaf; one that is tracked already stays as it is. Panics for
+/// A float or complex tensor of any rank as a leaf; one that is tracked already stays as it is. Panics for
 /// integers and bools.
 #[track_caller]
 pub fn leaf(tensor: &AnyTensor) -> AnyTensor {
     if !tensor.dtype().is_differentiable() {
         let (op, dtypes) = ("require_grad", vec![tensor.dtype()]);
-        kiln_tensor::fail(Error::DType { op, dtypes, rule: "only floats have gradients".into() });
+        kiln_tensor::fail(Error::DType {
+            op,
+            dtypes,
+            rule: "only floats and complex numbers have gradients".into(),
+        });
     }
     if tensor.tracked().is_some() {
         return tensor.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use kiln_tensor::op::BinaryKind;
-use kiln_tensor::{AnyTensor, Error, OrFail, Result, Tensor};
+use kiln_tensor::{AnyTensor, Differentiable, Error, OrFail, Result, Tensor};
 
 use crate::node::parent;
 use crate::walk::{Targets, Walk};
@@ -131,7 +131,10 @@ impl Backward {
     }
 
     /// Starts with this gradient of the output instead of ones.
-    pub fn seed<const D: usize>(mut self, gradient: impl AsRef<Tensor<D>>) -> Self {
+    pub fn seed<const D: usize, K: Differentiable>(
+        mut self,
+        gradient: impl AsRef<Tensor<D, K>>,
+    ) -> Self {
         self.seed = Some(gradient.as_ref().as_any().clone());
         self
     }
@@ -148,15 +151,18 @@ impl Backward {
     /// assert_eq!(hidden.grad(&grads).unwrap().item::<f32>(), 12.0);
     /// assert_eq!(x.grad(&grads).unwrap().item::<f32>(), 24.0);
     /// ```
-    pub fn keep<const D: usize>(mut self, tensor: impl AsRef<Tensor<D>>) -> Self {
+    pub fn keep<const D: usize, K: Differentiable>(
+        mut self,
+        tensor: impl AsRef<Tensor<D, K>>,
+    ) -> Self {
         self.kept.push(tensor.as_ref().as_any().clone());
         self
     }
 
-    /// Runs the pass from `output`. Panics if it is not tracked, if the seed has another shape, or
-    /// if the graph was freed by an earlier pass.
+    /// Runs the pass from `output`. Panics if it is not tracked, if it is complex and there is no
+    /// seed, if the seed has another shape, or if the graph was freed by an earlier pass.
     #[track_caller]
-    pub fn run<const D: usize>(self, output: &Tensor<D>) -> Gradients {
+    pub fn run<const D: usize, K: Differentiable>(self, output: &Tensor<D, K>) -> Gradients {
         let seed = self.seed.clone();
         let parents = self.kept.iter().filter_map(|tensor| parent(tensor.tracked()?));
         let targets = Targets::new(parents, false);
@@ -210,6 +216,11 @@ impl Backward {
                 let rule = "the tensor does not depend on any that requires a gradient".into();
                 return Err(Error::Autograd { op: OP, rule });
             };
+            if seed.is_none() && output.dtype().is_complex() {
+                let rule = "a complex result has no order to descend; take a real loss, or say \
+                            what its gradient is with `Backward::new().seed(..)`";
+                return Err(Error::Autograd { op: OP, rule: rule.into() });
+            }
             let seed = seed.clone().unwrap_or_else(|| output.ones_like());
             if seed.meta() != output.meta() {
                 let rule = "the output's gradient must have its shape and dtype".into();

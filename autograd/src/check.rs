@@ -1,5 +1,6 @@
 //! Gradients against finite differences.
 
+use kiln_tensor::num_complex::Complex;
 use kiln_tensor::op::View;
 use kiln_tensor::{AnyTensor, Outputs, TensorData};
 
@@ -29,7 +30,7 @@ impl Default for Check {
 
 impl Check {
     /// Compares the gradients of `function` at `inputs` with central differences, for every float
-    /// input and output. The inputs should be f64. The error says which element of which input
+    /// and complex input and output. The inputs should be f64 or complex128. The error says which element of which input
     /// differs, and by how much.
     ///
     /// ```
@@ -53,12 +54,12 @@ impl Check {
             outputs
                 .iter()
                 .zip(&seeds)
-                .filter(|(output, _)| output.dtype().is_float())
+                .filter(|(output, _)| output.dtype().is_differentiable())
                 .map(|(output, seed)| dot(output, seed))
                 .sum()
         };
         for (which, gradient) in analytic.iter().enumerate() {
-            if !inputs[which].dtype().is_float() {
+            if !inputs[which].dtype().is_differentiable() {
                 continue;
             }
             let values = data(&inputs[which]);
@@ -95,7 +96,7 @@ impl Check {
         function: impl Fn(&[AnyTensor]) -> Outputs,
     ) -> Result<(), String> {
         let outputs = no_grad(|| function(inputs));
-        let floats = outputs.iter().filter(|output| output.dtype().is_float()).count();
+        let floats = outputs.iter().filter(|output| output.dtype().is_differentiable()).count();
         let seeds: Vec<AnyTensor> =
             outputs.iter().enumerate().map(|(i, output)| weights(output, i)).collect();
         let arguments: Vec<AnyTensor> =
@@ -109,7 +110,7 @@ impl Check {
             inputs
                 .iter()
                 .zip(found)
-                .filter(|(input, _)| input.dtype().is_float())
+                .filter(|(input, _)| input.dtype().is_differentiable())
                 .map(|(input, gradient)| gradient.unwrap_or_else(|| zeros(input)))
                 .collect()
         })
@@ -123,7 +124,7 @@ fn gradients(
     create_graph: bool,
     function: impl Fn(&[AnyTensor]) -> Outputs,
 ) -> Result<Vec<Option<AnyTensor>>, String> {
-    let track = |input: &AnyTensor| match input.dtype().is_float() {
+    let track = |input: &AnyTensor| match input.dtype().is_differentiable() {
         // In a recorded pass the inputs stay connected to what they came from.
         true if input.tracked().is_some() => {
             with_mode(Mode::Record, || input.apply(View::Reshape(input.shape()), &[]))
@@ -146,8 +147,11 @@ fn gradients(
     Ok(keys.into_iter().map(|key| Some(found.remove(&key?)?.1)).collect())
 }
 
-/// Reads a tensor as f64.
+/// Reads a tensor as f64; complex numbers as their parts, one after the other.
 fn data(x: &AnyTensor) -> Vec<f64> {
+    if x.dtype().is_complex() {
+        return data(&x.detach().apply(View::AsReal, &[]));
+    }
     x.to_data().expect("host memory").iter().collect()
 }
 
@@ -155,8 +159,13 @@ fn dot(a: &AnyTensor, b: &AnyTensor) -> f64 {
     data(a).iter().zip(data(b)).map(|(a, b)| a * b).sum()
 }
 
-/// A tensor like `x` with other values.
+/// A tensor like `x` with other values, as [`data`] gives them.
 fn rebuild(x: &AnyTensor, values: Vec<f64>) -> AnyTensor {
+    if x.dtype().is_complex() {
+        let pairs = values.chunks_exact(2).map(|pair| Complex::new(pair[0], pair[1]));
+        let data = TensorData::new(pairs.collect::<Vec<_>>(), x.shape()).convert_dtype(x.dtype());
+        return AnyTensor::from_data(&data, &x.device()).expect("host memory");
+    }
     let data = TensorData::new(values, x.shape()).convert_dtype(x.dtype());
     AnyTensor::from_data(&data, &x.device()).expect("host memory")
 }
@@ -164,5 +173,6 @@ fn rebuild(x: &AnyTensor, values: Vec<f64>) -> AnyTensor {
 /// Fixed weights of an output's elements, all different, so that errors do not cancel.
 fn weights(output: &AnyTensor, salt: usize) -> AnyTensor {
     let value = |i: usize| 0.3 + ((i * 7 + salt * 3) % 11) as f64 * 0.17;
-    rebuild(output, (0..output.num_elements()).map(value).collect())
+    let parts = if output.dtype().is_complex() { 2 } else { 1 };
+    rebuild(output, (0..parts * output.num_elements()).map(value).collect())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use kiln_autograd::check::Check;
 use kiln_autograd::not_differentiable;
+use kiln_tensor::num_complex::Complex;
 use kiln_tensor::op::samples::{Case, Input, Values};
 use kiln_tensor::op::{Op, UnaryKind, View, all_samples};
 use kiln_tensor::{AnyTensor, Device, TensorData, apply};
@@ -29,6 +30,12 @@ impl Numbers {
             Values::Int(low, high) => {
                 let value = |_| low + ((high - low) as f64 * self.uniform()) as i64;
                 TensorData::new((0..n).map(value).collect::<Vec<i64>>(), input.shape)
+            }
+            Values::Complex(low, high) => {
+                let mut part = || low + (high - low) * self.uniform();
+                let values: Vec<Complex<f64>> =
+                    (0..n).map(|_| Complex::new(part(), part())).collect();
+                TensorData::new(values, input.shape)
             }
             Values::Bool => TensorData::new(
                 (0..n).map(|_| self.uniform() < 0.5).collect::<Vec<_>>(),
@@ -58,7 +65,7 @@ fn first_order_gradients_follow_finite_differences() {
     let mut failed = Vec::new();
     for (name, case, inputs) in cases() {
         // Not every memory order can be viewed as every shape; all else takes any.
-        let viewed = matches!(case.op, Op::View(View::Reshape(_)));
+        let viewed = matches!(case.op, Op::View(View::Reshape(_) | View::AsComplex));
         let inputs: Vec<_> =
             inputs.iter().map(|x| if viewed { x.clone() } else { restride(x) }).collect();
         let result = Check::default().first_order(&inputs, |inputs| {
@@ -95,13 +102,14 @@ fn every_operation_has_a_rule_or_a_reason() {
                 let dtype = match input.values {
                     Values::Float(..) => kiln_tensor::DType::F64,
                     Values::Int(..) => kiln_tensor::DType::I64,
+                    Values::Complex(..) => kiln_tensor::DType::Complex128,
                     Values::Bool => kiln_tensor::DType::Bool,
                 };
                 kiln_tensor::op::Meta { shape: input.shape, dtype }
             })
             .collect();
         let outputs = case.op.spec().infer(&metas).unwrap();
-        let discrete = outputs.iter().all(|output| !output.dtype.is_float());
+        let discrete = outputs.iter().all(|output| !output.dtype.is_differentiable());
         assert!(
             covered.contains(&kind(&case.op)) || discrete || not_differentiable(&case.op).is_some(),
             "{:?} has neither a checked rule nor a reason",

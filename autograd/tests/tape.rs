@@ -85,7 +85,7 @@ fn backward_of_an_untracked_tensor_says_so() {
 fn only_floats_require_gradients() {
     let indices = Tensor::<1, Int>::from([1i64]);
     let error = guard(|| kiln_autograd::leaf(indices.as_any())).unwrap_err().to_string();
-    assert!(error.contains("only floats have gradients"), "{error}");
+    assert!(error.contains("only floats and complex numbers have gradients"), "{error}");
 }
 
 #[test]

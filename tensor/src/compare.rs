@@ -26,6 +26,8 @@ impl TensorData {
         } else if self.dtype().is_float() {
             let equal = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
             self.compare(&expected, equal, f64::to_string);
+        } else if self.dtype() == DType::U64 {
+            self.compare(&expected, |a: u64, b| a == b, u64::to_string);
         } else {
             self.compare(&expected, |a: i64, b| a == b, i64::to_string);
         }

@@ -2,6 +2,8 @@
 
 use std::fmt::{Formatter, Result};
 
+use num_complex::Complex;
+
 use crate::{DType, TensorData};
 
 /// Above this many elements only the borders are shown.
@@ -22,6 +24,11 @@ pub(crate) fn write(data: &TensorData, f: &mut Formatter<'_>) -> Result {
             let all: Vec<f64> = data.iter().collect();
             floats(&shown.iter().map(|&i| all[i]).collect::<Vec<_>>())
         }
+        dtype if dtype.is_complex() => {
+            let all: Vec<Complex<f64>> = data.iter().collect();
+            complexes(&shown.iter().map(|&i| all[i]).collect::<Vec<_>>())
+        }
+        DType::U64 => aligned(data.iter::<u64>().collect(), &shown),
         _ => aligned(data.iter::<i64>().collect(), &shown),
     };
     if texts.is_empty() {
@@ -46,11 +53,28 @@ fn visit(shape: &[usize], summary: bool, start: usize, show: &mut impl FnMut(usi
     entries(extent, summary).for_each(|i| visit(rest, summary, start + i * stride, show));
 }
 
-/// The shown ones of `all` values, and the width of the longest.
+/// The shown ones of `all` values, padded to the width of the longest.
 fn aligned<T: ToString>(all: Vec<T>, shown: &[usize]) -> (Vec<String>, usize) {
     let texts: Vec<String> = shown.iter().map(|&i| all[i].to_string()).collect();
     let width = texts.iter().map(String::len).max().unwrap_or(0);
-    (texts, width)
+    padded(texts, width)
+}
+
+fn padded(texts: Vec<String>, width: usize) -> (Vec<String>, usize) {
+    (texts.into_iter().map(|text| format!("{text:>width$}")).collect(), width)
+}
+
+/// Both parts in a notation of their own; only real parts line up.
+fn complexes(values: &[Complex<f64>]) -> (Vec<String>, usize) {
+    let part =
+        |part: fn(&Complex<f64>) -> f64| floats(&values.iter().map(part).collect::<Vec<_>>());
+    let ((re, re_width), (im, im_width)) = (part(|z| z.re), part(|z| z.im));
+    let both = |(re, im): (String, String)| {
+        let im = im.trim_start();
+        let sign = if im.starts_with('-') { "" } else { "+" };
+        format!("{re}{sign}{im}j")
+    };
+    (re.into_iter().zip(im).map(both).collect(), re_width + im_width + 1)
 }
 
 /// Floats in the one notation that suits them all: as whole numbers, with four decimals, or with
@@ -72,7 +96,7 @@ fn floats(values: &[f64]) -> (Vec<String>, usize) {
     let widths = values.iter().zip(&texts).filter(|(x, _)| counts(x)).map(|(_, text)| text.len());
     // No number takes less than one place, as far as breaking lines is concerned.
     let width = widths.max().unwrap_or(1);
-    (texts, width)
+    padded(texts, width)
 }
 
 /// Four decimals and an exponent of at least two digits.
@@ -88,7 +112,7 @@ struct Printer<'a> {
     texts: std::vec::IntoIter<String>,
     shape: &'a [usize],
     summary: bool,
-    /// To which texts are padded, so that columns line up.
+    /// How long a text is, at most: so many fit a line.
     width: usize,
 }
 
@@ -97,7 +121,7 @@ impl Printer<'_> {
     fn axis(&mut self, f: &mut Formatter<'_>, axis: usize) -> Result {
         let Some(&extent) = self.shape.get(axis) else {
             let text = self.texts.next().unwrap_or_default();
-            return write!(f, "{text:>width$}", width = self.width);
+            return f.write_str(&text);
         };
         let below = self.shape.len() - axis - 1;
         // Vectors fill the line, matrices have a row in each, and blank lines part higher axes.

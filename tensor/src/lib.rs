@@ -44,7 +44,7 @@ pub use anomaly::{detect_anomaly, detects_anomaly, first_not_finite, ignore_anom
 pub use any::AnyTensor;
 pub use api::{
     CastTo, FloatDType, IntDType, IntoPadding, PadMode, QuantileInterpolation, Slice, SliceArg,
-    Transaction, activation, grid, linalg, loss, module, sample,
+    Transaction, activation, fft, grid, linalg, loss, module, sample, signal,
 };
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
 pub use backend::{Backend, MemoryStats};
@@ -61,7 +61,10 @@ pub use half::{bf16, f16};
 pub use layout::{AxisSlice, Layout};
 pub use nested::Nested;
 pub use num_complex;
+pub use num_complex::Complex as ComplexScalar;
 pub use op::{Distribution, IndexingUpdateOp};
 pub use shape::{AxisIndex, MAX_RANK, Shape, resolve_axis};
-pub use tensor::{Bool, Complex, Float, Int, Kind, Numeric, Options, Tensor};
+pub use tensor::{
+    Bool, Complex, Differentiable, Float, Int, Kind, Numeric, Options, Ordered, Tensor,
+};
 pub use trace::{Step, Value, trace};

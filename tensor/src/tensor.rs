@@ -77,6 +77,16 @@ impl Kind for Complex {
     }
 }
 
+/// A kind whose numbers have an order: [`Float`] or [`Int`].
+pub trait Ordered: Numeric {}
+
+/// A kind that gradients flow through: [`Float`] or [`Complex`].
+pub trait Differentiable: Numeric {}
+
+impl Ordered for Float {}
+impl Ordered for Int {}
+impl Differentiable for Float {}
+impl Differentiable for Complex {}
 impl Numeric for Complex {}
 impl Numeric for Float {}
 impl Numeric for Int {}

@@ -1,9 +1,9 @@
 //! Gradients of elementwise operations.
 
-use kiln_tensor::AnyTensor;
 use kiln_tensor::op::{
     Activation, ActivationBackward, Binary, BinaryKind, BinaryScalar, Meta, UnaryKind,
 };
+use kiln_tensor::{AnyTensor, Scalar};
 
 use super::{Context, Results};
 
@@ -11,12 +11,19 @@ pub(super) fn unary(kind: UnaryKind, cx: &mut Context<'_>, dy: &AnyTensor) -> An
     use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LN_10};
     // 1 - x^2, without cancelling near its zeros.
     let circle = |x: &AnyTensor| x.neg().add_scalar(1).mul(&x.add_scalar(1));
-    if let Some(activation) = kind.activation() {
+    let fused = kind.activation().filter(|_| !dy.dtype().is_complex());
+    if let Some(activation) = fused {
         let saved = if activation.derivative_from_output() { cx.output(0) } else { cx.input(0) };
         return activation_gradient(activation, saved, dy);
     }
     match kind {
         UnaryKind::Neg => dy.neg(),
+        UnaryKind::Conj => dy.conj(),
+        UnaryKind::Sigmoid => {
+            let y = cx.output(0);
+            dy.mul(&y).mul(&y.neg().add_scalar(1))
+        }
+        UnaryKind::Tanh => dy.mul(&cx.output(0).square().neg().add_scalar(1)),
         UnaryKind::Abs => dy.mul(&cx.input(0).sign()),
         UnaryKind::Square => dy.mul(&cx.input(0).mul_scalar(2)),
         UnaryKind::Recip => dy.mul(&cx.output(0).square()).neg(),
@@ -54,8 +61,6 @@ pub(super) fn unary(kind: UnaryKind, cx: &mut Context<'_>, dy: &AnyTensor) -> An
         | UnaryKind::Trunc => dy.zeros_like(),
         UnaryKind::Not
         | UnaryKind::Relu
-        | UnaryKind::Sigmoid
-        | UnaryKind::Tanh
         | UnaryKind::Gelu
         | UnaryKind::GeluTanh
         | UnaryKind::Silu
@@ -184,11 +189,21 @@ pub(super) fn binary_scalar(op: &BinaryScalar, cx: &mut Context<'_>, dy: &AnyTen
             let [a, b] = if reversed { [&number, &x] } else { [&x, &number] };
             dy.mul(&slope(op.kind, a, b, !reversed))
         }
-        (BinaryKind::Pow, false) => match c.to_f64() {
-            0.0 => dy.zeros_like(),
-            c => dy.mul(&cx.input(0).pow_scalar(c - 1.0)).mul_scalar(c),
-        },
-        (BinaryKind::Pow, true) => dy.mul(&cx.output(0)).mul_scalar(c.to_f64().ln()),
+        (BinaryKind::Pow, false) if c.to_complex().norm() == 0.0 => dy.zeros_like(),
+        (BinaryKind::Pow, false) => {
+            let less = match c {
+                Scalar::Complex(c) => Scalar::Complex(c - 1.0),
+                c => Scalar::Float(c.to_f64() - 1.0),
+            };
+            dy.mul(&cx.input(0).pow_scalar(less)).mul_scalar(c)
+        }
+        (BinaryKind::Pow, true) => {
+            let log = match dy.dtype().is_complex() {
+                true => Scalar::Complex(c.to_complex().ln()),
+                false => Scalar::Float(c.to_f64().ln()),
+            };
+            dy.mul(&cx.output(0)).mul_scalar(log)
+        }
         // Constant where the bound is just reached, as `torch.clamp` is.
         (BinaryKind::Max, _) => dy.mul(&cx.input(0).greater_scalar(c).cast(dy.dtype())),
         (BinaryKind::Min, _) => {

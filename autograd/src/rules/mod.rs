@@ -4,6 +4,7 @@
 //! whose gradient in turn comes from its decomposition.
 
 mod assign;
+mod complex;
 mod custom;
 mod decomposition;
 mod elementwise;
@@ -111,6 +112,24 @@ pub(crate) fn gradients(
     let Some(dy) = outputs[0].take() else {
         return Ok(cx.step.inputs.iter().map(|_| None).collect());
     };
+    // For a function with a complex derivative `f'`, the gradient `dL/dre + i dL/dim` is
+    // `conj(f') dy`, while the rules say `f' dy`: they are applied between two conjugations.
+    if dy.dtype().is_complex() && is_holomorphic(&cx.step.op) {
+        let results = rule(&mut cx, dy.conj())?;
+        return Ok(results.into_iter().map(|dx| dx.map(|dx| dx.conj())).collect());
+    }
+    rule(&mut cx, dy)
+}
+
+/// Whether the rule is written with the derivative of a function, and so holds for complex numbers
+/// as well. The other operations that take them only move or add numbers, or have rules of their
+/// own.
+fn is_holomorphic(op: &Op) -> bool {
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::BinaryScalar(_) | Op::Reduce(_) | Op::MatMul(_))
+}
+
+/// The gradients of the inputs, given that of the first output.
+fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
     let op = &cx.step.op;
     Ok(match op {
         Op::View(view) => one(view_gradient(view, dy, cx.shape(0))),
@@ -118,10 +137,16 @@ pub(crate) fn gradients(
             View::Reshape(shape) => dy.reshape(*shape),
             view => dy.apply(view.clone(), &[]),
         }),
+        // A real input has no part in the imaginary direction.
+        Op::Cast(_) if dy.dtype().is_complex() && !cx.meta(0).dtype.is_complex() => {
+            one(dy.real().cast(cx.meta(0).dtype))
+        }
         Op::Cast(_) => one(dy.cast(cx.meta(0).dtype)),
-        Op::Unary(op) => one(unary(op.kind, &mut cx, &dy)),
-        Op::Binary(op) => binary(op, &mut cx, &dy),
-        Op::BinaryScalar(op) => one(binary_scalar(op, &mut cx, &dy)),
+        Op::Unary(op) => one(unary(op.kind, cx, &dy)),
+        Op::Polar(op) => one(complex::polar(*op, cx, &dy)),
+        Op::Fft(op) => one(complex::fft(op, cx, &dy)),
+        Op::Binary(op) => binary(op, cx, &dy),
+        Op::BinaryScalar(op) => one(binary_scalar(op, cx, &dy)),
         Op::Where(_) => {
             let (mask, zero) =
                 (cx.input(0), AnyTensor::full(Meta::new([], dy.dtype()), 0, dy.device()));
@@ -133,7 +158,7 @@ pub(crate) fn gradients(
                 cx.wants(2).then(|| masked(&zero, &dy, 2)),
             ]
         }
-        Op::Reduce(op) => one(reduce(op, &mut cx, &dy)),
+        Op::Reduce(op) => one(reduce(op, cx, &dy)),
         Op::Cat(op) => {
             let parts = cat_parts(cx.step.inputs.iter().map(|input| input.meta.shape[op.axis]));
             let part = |(i, (start, len))| cx.wants(i).then(|| dy.narrow(op.axis, start, len));
@@ -150,12 +175,12 @@ pub(crate) fn gradients(
             let indices = cx.saved.outputs[1].take().expect("the spec keeps it");
             one(dy.gather_backward(op.axis, *cx.shape(0), &indices))
         }
-        Op::Scan(op) => one(scan::scan(op, &mut cx, &dy)),
-        Op::LinearRecurrence(op) => scan::recurrence(op, &mut cx, &dy),
-        Op::Assign(op) => assign::assign(op, &cx, &dy),
-        Op::Scatter(op) => assign::scatter(op, &mut cx, &dy),
-        Op::MatMul(op) => matmul(op, &mut cx, dy),
-        Op::Solve(op) => linalg::solve(op, &mut cx, &dy),
+        Op::Scan(op) => one(scan::scan(op, cx, &dy)),
+        Op::LinearRecurrence(op) => scan::recurrence(op, cx, &dy),
+        Op::Assign(op) => assign::assign(op, cx, &dy),
+        Op::Scatter(op) => assign::scatter(op, cx, &dy),
+        Op::MatMul(op) => matmul(op, cx, dy),
+        Op::Solve(op) => linalg::solve(op, cx, &dy),
         Op::Factor(_) => unreachable!("its outputs all have gradients: see above"),
         Op::Conv2d(op) => {
             let options = op.options;
@@ -239,8 +264,9 @@ pub(crate) fn gradients(
         | Op::BatchNormEval(_)
         | Op::CrossEntropyBackward(_)
         | Op::Custom(_) => {
+            let mut outputs = SmallVec::from_elem(None, cx.step.outputs);
             outputs[0] = Some(dy);
-            return through_decomposition(&cx, &outputs);
+            return through_decomposition(cx, &outputs);
         }
         Op::Fill(_)
         | Op::Arange(_)

@@ -1,7 +1,7 @@
 //! Elementwise arithmetic, and the matrix product.
 
 use crate::op::{BinaryKind, BinaryScalar, UnaryKind};
-use crate::tensor::{Float, Int, Numeric, Tensor};
+use crate::tensor::{Differentiable, Float, Int, Numeric, Ordered, Tensor};
 use crate::{AnyTensor, Scalar};
 
 macro_rules! binary {
@@ -43,33 +43,13 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
         /// The quotient of each pair of elements; of integers cut toward zero, and division by zero
         /// panics.
         div, div_scalar: Div;
-        /// The remainder of each pair, with the sign of the divisor: `torch.remainder`.
-        remainder, remainder_scalar: Rem;
-        /// The remainder of each pair, with the sign of the dividend: `torch.fmod`.
-        fmod, fmod_scalar: Fmod;
-        /// The quotient of each pair, cut toward minus infinity: `torch.floor_divide`.
-        floor_divide, floor_divide_scalar: FloorDiv;
-        /// The larger of each pair; NaN if either is.
-        max_pair, clamp_min: Max;
-        /// The smaller of each pair; NaN if either is.
-        min_pair, clamp_max: Min;
     }
 
     unary! {
         /// The negative of each element.
         neg: Neg;
-        /// The magnitude of each element.
-        abs: Abs;
-        /// -1, 0 or 1 for each element; 0 for NaN, as `torch.sign`.
-        sign: Sign;
         /// The square of each element.
         square: Square;
-    }
-
-    /// Each element, or the nearer bound if it is outside of `min..=max`.
-    #[track_caller]
-    pub fn clamp(&self, min: impl Into<Scalar>, max: impl Into<Scalar>) -> Self {
-        self.clamp_min(min).clamp_max(max)
     }
 
     /// Each element to the whole power of its partner. Of integers, a result that is no integer is
@@ -77,7 +57,7 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
     #[track_caller]
     pub fn powi(&self, exponent: impl AsRef<Tensor<D, Int>>) -> Self {
         let exponent = exponent.as_ref().as_any();
-        if self.dtype().is_float() {
+        if self.dtype().is_differentiable() {
             let exponent = exponent.cast(self.dtype());
             return Self::from_any(self.as_any().binary(BinaryKind::Pow, &exponent));
         }
@@ -97,18 +77,39 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
     }
 }
 
-impl<const D: usize> Tensor<D, Float> {
+impl<const D: usize, K: Ordered> Tensor<D, K> {
     binary! {
-        /// Each element to the power of its partner, with the special cases of C99.
+        /// The remainder of each pair, with the sign of the divisor: `torch.remainder`.
+        remainder, remainder_scalar: Rem;
+        /// The remainder of each pair, with the sign of the dividend: `torch.fmod`.
+        fmod, fmod_scalar: Fmod;
+        /// The quotient of each pair, cut toward minus infinity: `torch.floor_divide`.
+        floor_divide, floor_divide_scalar: FloorDiv;
+        /// The larger of each pair; NaN if either is.
+        max_pair, clamp_min: Max;
+        /// The smaller of each pair; NaN if either is.
+        min_pair, clamp_max: Min;
+    }
+
+    unary! {
+        /// The magnitude of each element.
+        abs: Abs;
+        /// -1, 0 or 1 for each element; 0 for NaN, as `torch.sign`.
+        sign: Sign;
+    }
+
+    /// Each element, or the nearer bound if it is outside of `min..=max`.
+    #[track_caller]
+    pub fn clamp(&self, min: impl Into<Scalar>, max: impl Into<Scalar>) -> Self {
+        self.clamp_min(min).clamp_max(max)
+    }
+}
+
+impl<const D: usize, K: Differentiable> Tensor<D, K> {
+    binary! {
+        /// Each element to the power of its partner, with the special cases of C99; of complex
+        /// numbers `e^(b log a)`, and `a^0` is 1.
         powf, powf_scalar: Pow;
-        /// The angle of the point whose y is this and whose x is the other: `torch.atan2`.
-        atan2, atan2_scalar: Atan2;
-        /// The length of the hypotenuse, without overflow: `torch.hypot`.
-        hypot, hypot_scalar: Hypot;
-        /// The magnitude of this with the sign of the other: `torch.copysign`.
-        copysign, copysign_scalar: CopySign;
-        /// `log(e^x + e^y)`, without overflow: `torch.logaddexp`.
-        logaddexp, logaddexp_scalar: LogAddExp;
     }
 
     /// The matrix product of the last two axes; leading axes broadcast. `[.., m, k]` times
@@ -124,6 +125,19 @@ impl<const D: usize> Tensor<D, Float> {
     #[track_caller]
     pub fn matmul(&self, rhs: impl AsRef<Self>) -> Self {
         Self::from_any(self.as_any().matmul(rhs.as_ref().as_any()))
+    }
+}
+
+impl<const D: usize> Tensor<D, Float> {
+    binary! {
+        /// The angle of the point whose y is this and whose x is the other: `torch.atan2`.
+        atan2, atan2_scalar: Atan2;
+        /// The length of the hypotenuse, without overflow: `torch.hypot`.
+        hypot, hypot_scalar: Hypot;
+        /// The magnitude of this with the sign of the other: `torch.copysign`.
+        copysign, copysign_scalar: CopySign;
+        /// `log(e^x + e^y)`, without overflow: `torch.logaddexp`.
+        logaddexp, logaddexp_scalar: LogAddExp;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Comparisons and the logic of bools.
 
 use crate::op::{BinaryKind, UnaryKind};
-use crate::tensor::{Bool, Float, Kind, Numeric, Tensor};
+use crate::tensor::{Bool, Float, Kind, Ordered, Tensor};
 use crate::{AnyTensor, Scalar};
 
 macro_rules! comparison {
@@ -35,7 +35,7 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     }
 }
 
-impl<const D: usize, K: Numeric> Tensor<D, K> {
+impl<const D: usize, K: Ordered> Tensor<D, K> {
     comparison! {
         /// Whether the left of each pair is larger.
         greater, greater_elem, greater_scalar: Greater;
@@ -48,7 +48,7 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
     }
 }
 
-impl<const D: usize, K: Numeric> Tensor<D, K> {
+impl<const D: usize, K: Ordered> Tensor<D, K> {
     /// Which elements are equal, or finite with `|x - y| <= atol + rtol |y|`: `torch.isclose`. The
     /// tolerances are `1e-5` and `1e-8` unless given; NaN is close to nothing.
     #[track_caller]

@@ -1,9 +1,9 @@
-//! Functions of each element of float tensors.
+//! Functions of each element of float tensors, the elementary ones of complex tensors too.
 
 use crate::error::OrFail;
 use crate::op::UnaryKind;
 use crate::shape::{AxisIndex, resolve_axis};
-use crate::tensor::{Float, Tensor};
+use crate::tensor::{Differentiable, Float, Tensor};
 
 macro_rules! unary {
     ($($(#[$doc:meta])* $name:ident: $kind:ident;)*) => {$(
@@ -15,7 +15,7 @@ macro_rules! unary {
     )*};
 }
 
-impl<const D: usize> Tensor<D, Float> {
+impl<const D: usize, K: Differentiable> Tensor<D, K> {
     unary! {
         /// One over each element.
         recip: Recip;
@@ -61,6 +61,11 @@ impl<const D: usize> Tensor<D, Float> {
         acosh: Acosh;
         /// The inverse of the hyperbolic tangent; NaN beyond -1..1.
         atanh: Atanh;
+    }
+}
+
+impl<const D: usize> Tensor<D, Float> {
+    unary! {
         /// The error function.
         erf: Erf;
         /// `1 - erf(x)`, accurate where that cancels: `torch.erfc`.

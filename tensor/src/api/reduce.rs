@@ -8,7 +8,7 @@ use super::sort::is_nan;
 use crate::error::OrFail;
 use crate::op::{Axes, ReduceKind};
 use crate::shape::{AxisIndex, resolve_axis};
-use crate::tensor::{Bool, Float, Int, Kind, Numeric, Tensor};
+use crate::tensor::{Bool, Float, Int, Kind, Numeric, Ordered, Tensor};
 use crate::{AnyTensor, DType};
 
 impl<const D: usize, K: Kind> Tensor<D, K> {
@@ -69,6 +69,23 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
         mean, mean_dim, mean_dims: Mean;
         /// The product of all elements.
         prod, prod_dim, prod_dims: Prod;
+    }
+
+    /// The sum along some axes, which are removed: `D2` is what is left.
+    #[track_caller]
+    pub fn sum_dims_squeeze<const D2: usize, I: AxisIndex + Copy>(
+        &self,
+        axes: &[I],
+    ) -> Tensor<D2, K> {
+        let axes = resolve_axes("sum_dims_squeeze", axes, D);
+        let kept = (0..D).filter(|&axis| !axes.contains(axis));
+        let shape: Vec<usize> = kept.map(|axis| self.shape()[axis]).collect();
+        Tensor::from_any(self.as_any().reduce(ReduceKind::Sum, axes).reshape(shape))
+    }
+}
+
+impl<const D: usize, K: Ordered> Tensor<D, K> {
+    reductions! {
         /// The largest element; NaN if there is one. Panics on an empty tensor.
         max, max_dim, max_dims: Max;
         /// The smallest element; NaN if there is one. Panics on an empty tensor.
@@ -144,18 +161,6 @@ impl<const D: usize, K: Numeric> Tensor<D, K> {
     pub fn aminmax_dim(&self, axis: impl AxisIndex) -> (Self, Self) {
         let axis = resolve_axis("aminmax_dim", axis, D).or_fail();
         (self.min_dim(axis), self.max_dim(axis))
-    }
-
-    /// The sum along some axes, which are removed: `D2` is what is left.
-    #[track_caller]
-    pub fn sum_dims_squeeze<const D2: usize, I: AxisIndex + Copy>(
-        &self,
-        axes: &[I],
-    ) -> Tensor<D2, K> {
-        let axes = resolve_axes("sum_dims_squeeze", axes, D);
-        let kept = (0..D).filter(|&axis| !axes.contains(axis));
-        let shape: Vec<usize> = kept.map(|axis| self.shape()[axis]).collect();
-        Tensor::from_any(self.as_any().reduce(ReduceKind::Sum, axes).reshape(shape))
     }
 }
 

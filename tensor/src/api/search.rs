@@ -2,7 +2,7 @@
 //! Each waits for the device to learn that size.
 
 use crate::op::{Axes, BinaryKind, Meta, ReduceKind, ScanKind, SelectBackward};
-use crate::tensor::{Bool, Int, Kind, Numeric, Tensor};
+use crate::tensor::{Bool, Int, Kind, Numeric, Ordered, Tensor};
 use crate::{AnyTensor, DType, Error, Shape};
 
 impl<const D: usize, K: Kind> Tensor<D, K> {
@@ -158,7 +158,7 @@ impl Runs {
     }
 }
 
-impl<const D: usize, K: Numeric> Tensor<D, K> {
+impl<const D: usize, K: Ordered> Tensor<D, K> {
     /// Where each of `values` would have to be inserted into this tensor, whose last axis is
     /// sorted, to keep it sorted; before equal entries, or with `right` behind them:
     /// `torch.searchsorted`. All but the last axis must be equal. The result has the shape of

@@ -3,7 +3,7 @@
 use crate::error::OrFail;
 use crate::op::BinaryKind;
 use crate::shape::{AxisIndex, resolve_axis};
-use crate::tensor::{Float, Int, Kind, Numeric, Tensor};
+use crate::tensor::{Float, Int, Kind, Ordered, Tensor};
 use crate::{AnyTensor, Error};
 
 /// Values and where they were, typed.
@@ -62,7 +62,7 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     }
 }
 
-impl<const D: usize, K: Numeric> Tensor<D, K> {
+impl<const D: usize, K: Ordered> Tensor<D, K> {
     /// The `k` largest entries of `dim`, the largest first: `torch.topk`. NaN is larger than every
     /// number; of equal entries the first ones are taken. Panics if there are fewer than `k`.
     #[track_caller]

@@ -79,7 +79,7 @@ macro_rules! real {
                     // NaN counts as zero.
                     Sign => map(x, y, |x| ((x > 0.0) as i8 - (x < 0.0) as i8) as $type),
                     Square => map(x, y, |x| x * x),
-                    Not => unreachable!("not of floats"),
+                    Not | Conj => unreachable!("{kind:?} of floats"),
                     Recip => map(x, y, |x| 1.0 / x),
                     Sqrt => map(x, y, |x| x.sqrt()),
                     Rsqrt => map(x, y, |x| 1.0 / x.sqrt()),

@@ -8,9 +8,12 @@
 mod access;
 mod arg_reduce;
 mod assign;
+mod complex;
 mod conv;
 mod copy;
 mod elementwise;
+#[cfg(feature = "fft")]
+mod fft;
 mod float;
 mod fold;
 mod gemm;
@@ -93,6 +96,25 @@ impl Backend for Cpu {
             Op::Arange(op) => copy::arange(op, y),
             Op::Random(op) => random::random(op, y),
             Op::Cast(op) => elementwise::cast(op, inputs[0], y),
+            Op::Unary(op) if inputs[0].dtype().is_complex() => complex::unary(op, inputs[0], y),
+            Op::Binary(op) if inputs[0].dtype().is_complex() => {
+                complex::binary(op, [inputs[0], inputs[1]], y)
+            }
+            Op::BinaryScalar(op) if inputs[0].dtype().is_complex() => {
+                complex::binary_scalar(op, inputs[0], y)
+            }
+            Op::Reduce(op) if y.dtype().is_complex() => return complex::reduce(op, inputs[0], y),
+            Op::MatMul(_) if y.dtype().is_complex() => {
+                return complex::matmul([inputs[0], inputs[1]], y);
+            }
+            Op::Polar(op) => complex::polar(op, inputs[0], y),
+            #[cfg(feature = "fft")]
+            Op::Fft(op) => fft::fft(op, inputs[0], y),
+            #[cfg(not(feature = "fft"))]
+            Op::Fft(_) => {
+                let what = "this build has no Fourier transforms: enable the cargo feature `fft`";
+                return Err(crate::Error::Device { op: op.spec().name(), what: what.into() });
+            }
             Op::Unary(op) => elementwise::unary(op, inputs[0], y),
             Op::ActivationBackward(op) => {
                 elementwise::activation_backward(op, [inputs[0], inputs[1]], y)

@@ -240,7 +240,7 @@ impl Operation for Binary {
 
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
-        use super::samples::{bool, float, float_in, int};
+        use super::samples::{bool, complex, complex_in, float, float_in, int};
         for kind in BinaryKind::ALL {
             use BinaryKind::*;
             let op = Binary { kind };
@@ -274,6 +274,13 @@ impl Operation for Binary {
                 }
                 Div => samples.case(op, [float([3, 5]), float_in([3, 5], 0.5, 2.0)]),
                 _ => samples.case(op, [float([3, 5]), float([3, 5])]),
+            }
+        }
+        for kind in BinaryKind::ALL.into_iter().filter(|kind| kind.on_complex()) {
+            let op = Binary { kind };
+            samples.rough(op, [complex([2, 37]), complex([2, 37])]);
+            if !kind.is_comparison() {
+                samples.case(op, [complex_in([3, 5], 0.2, 1.5), complex_in([5], 0.5, 1.5)]);
             }
         }
         let (add, mul) = (Binary { kind: BinaryKind::Add }, Binary { kind: BinaryKind::Mul });
@@ -331,7 +338,11 @@ impl Operation for BinaryScalar {
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let [x] = check::arity(self.name(), inputs)?;
         let dtype = self.kind.result(self.name(), inputs)?;
-        if !x.dtype.is_float() {
+        if matches!(self.scalar, Scalar::Complex(_)) && !x.dtype.is_complex() {
+            let rule = "a complex number needs a complex tensor; convert with `to_complex`";
+            return Err(check::dtype_error(self.name(), inputs, rule));
+        }
+        if !x.dtype.is_differentiable() {
             self.check_integer(x.dtype)?;
         }
         Ok(one(Meta { shape: x.shape, dtype }))
@@ -339,7 +350,9 @@ impl Operation for BinaryScalar {
 
     #[inline]
     fn preserves_meta(&self, dtype: DType, inputs: usize) -> bool {
-        inputs == 1 && dtype.is_float() && !self.kind.is_comparison() && !self.kind.is_logical()
+        let real = !matches!(self.scalar, Scalar::Complex(_));
+        let kept = !self.kind.is_comparison() && !self.kind.is_logical();
+        inputs == 1 && dtype.is_float() && kept && real
     }
 
     fn keeps(&self, _: u32) -> Keeps {
@@ -358,7 +371,7 @@ impl Operation for BinaryScalar {
 
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
-        use super::samples::{float, float_in, int};
+        use super::samples::{complex_in, float, float_in, int};
         use BinaryKind::*;
         for kind in BinaryKind::ALL {
             for reversed in [false, true] {
@@ -385,9 +398,21 @@ impl Operation for BinaryScalar {
                 }
             }
         }
+        let number = Scalar::Complex(num_complex::Complex::new(0.5, -0.75));
+        for kind in BinaryKind::ALL.into_iter().filter(|kind| kind.on_complex()) {
+            for (scalar, reversed) in [(number, false), (number, true), (Scalar::Float(1.5), true)]
+            {
+                let op = BinaryScalar { kind, scalar, reversed };
+                match kind.is_comparison() {
+                    true => samples.rough(op, [complex_in([7], 0.2, 1.5)]),
+                    false => samples.case(op, [complex_in([7], 0.2, 1.5)]),
+                }
+            }
+        }
         for power in [0, 1, 2, 3] {
             let op = BinaryScalar { kind: Pow, scalar: Scalar::Int(power), reversed: false };
             samples.case(op, [float([3, 5])]);
+            samples.case(op, [complex_in([7], 0.2, 1.5)]);
         }
     }
 }

@@ -34,11 +34,12 @@ impl Operation for Where {
 
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
-        use super::samples::{bool, float, int};
+        use super::samples::{bool, complex, float, int};
         samples.case(Where, [bool([3, 5]), float([3, 5]), float([3, 5])]);
         samples.case(Where, [bool([3, 1]), float([5]), float([1])]);
         samples.rough(Where, [bool([7]), int([7], -5, 5), int([7], -5, 5)]);
         samples.rough(Where, [bool([7]), bool([7]), bool([7])]);
+        samples.case(Where, [bool([3, 1]), complex([5]), complex([1])]);
     }
 }
 
@@ -77,13 +78,18 @@ impl Operation for Cast {
 
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
-        use super::samples::{bool, float, int};
+        use super::samples::{bool, complex, float, int};
         for dtype in DType::ALL {
             let op = Cast { dtype };
             samples.rough(op, [float([3, 5])]);
             samples.rough(op, [int([3, 5], 0, 100)]);
             samples.rough(op, [bool([3, 5])]);
+            if dtype.is_complex() {
+                samples.rough(op, [complex([3, 5])]);
+            }
         }
+        samples.case(Cast { dtype: DType::Complex128 }, [complex([3, 5])]);
+        samples.case(Cast { dtype: DType::Complex128 }, [float([3, 5])]);
         samples.case(Cast { dtype: DType::F64 }, [float([3, 5])]);
         samples.case(Cast { dtype: DType::F64 }, [float([0, 2])]);
     }

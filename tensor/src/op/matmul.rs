@@ -7,7 +7,8 @@ use crate::{AnyTensor, Result, Shape};
 
 /// `activation(a b + bias)`, batched over leading axes that broadcast.
 ///
-/// Inputs: `a` `[.., m, k]`, `b` `[.., k, n]`, and `bias` `[n]` if there is one; one float dtype.
+/// Inputs: `a` `[.., m, k]`, `b` `[.., k, n]`, and `bias` `[n]` if there is one; one float or complex dtype
+/// (complex ones without bias and activation).
 /// Result: `[.., m, n]`. Half types are summed in f32; bias and activation are applied to an output
 /// tile while it is in cache. Any strides are read in place: a transposed operand costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -39,7 +40,15 @@ impl Operation for MatMul {
             let [a, b] = check::arity(op, inputs)?;
             (a, b)
         };
-        check::floats(op, inputs)?;
+        if a.dtype.is_complex() {
+            check::same_dtype(op, inputs)?;
+            if self.bias || self.activation.is_some() {
+                let rule = "complex products have no epilogue; add the bias afterwards";
+                return Err(check::dtype_error(op, inputs, rule));
+            }
+        } else {
+            check::floats(op, inputs)?;
+        }
         let (Some((a_batch, &[m, k])), Some((b_batch, &[k2, n]))) =
             (a.shape.split_last_chunk(), b.shape.split_last_chunk())
         else {
@@ -69,7 +78,8 @@ impl Operation for MatMul {
 
     fn flops(&self, inputs: &[Meta], outputs: &[Meta]) -> u64 {
         let depth = inputs[0].shape.last().copied().unwrap_or(0);
-        2 * depth as u64 * outputs[0].len() as u64
+        let each = if outputs[0].dtype.is_complex() { 8 } else { 2 };
+        each * depth as u64 * outputs[0].len() as u64
     }
 
     fn decompose(&self, inputs: &[&AnyTensor]) -> Option<SmallVec<[AnyTensor; 1]>> {
@@ -88,7 +98,7 @@ impl Operation for MatMul {
 
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
-        use super::samples::float;
+        use super::samples::{complex, float};
         let plain = MatMul::default();
         for (a, b) in [
             (vec![3, 4], vec![4, 5]),
@@ -98,7 +108,8 @@ impl Operation for MatMul {
             (vec![3, 0], vec![0, 2]),
             (vec![0, 3], vec![3, 2]),
         ] {
-            samples.case(plain, [float(a), float(b)]);
+            samples.case(plain, [float(a.clone()), float(b.clone())]);
+            samples.case(plain, [complex(a), complex(b)]);
         }
         for (m, k, n) in [(33, 70, 65), (130, 300, 33), (1, 300, 70)] {
             samples.rough(plain, [float([m, k]), float([k, n])]);

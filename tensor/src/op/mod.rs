@@ -11,10 +11,12 @@ mod assign;
 mod binary;
 pub(crate) mod check;
 mod choose;
+mod complex;
 mod conv;
 mod create;
 mod custom;
 mod dropout;
+mod fft;
 mod index;
 mod linalg;
 mod loss;
@@ -39,12 +41,14 @@ pub use activation::{Activation, ActivationBackward};
 pub use assign::{Assign, IndexingUpdateOp, RavelIndex, Scatter};
 pub use binary::{Binary, BinaryKind, BinaryScalar};
 pub use choose::{Cast, Where};
+pub use complex::Polar;
 pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOptions};
 pub use create::{Arange, Distribution, Fill, Random};
 pub use custom::{
     CpuInput, CpuKernel, CpuOutput, Custom, CustomOp, Derivative, GradientRule, Kept,
 };
 pub use dropout::Dropout;
+pub use fft::{Fft, FftForm};
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
 pub use linalg::{Factor, FactorKind, Solve, SolveKind};
 pub use loss::{CrossEntropy, CrossEntropyBackward};
@@ -231,6 +235,7 @@ operations! {
     Random,
     Cast,
     Unary,
+    Polar,
     ActivationBackward,
     Binary,
     BinaryScalar,
@@ -248,6 +253,7 @@ operations! {
     MatMul,
     Factor,
     Solve,
+    Fft,
     Conv2d,
     Conv2dInputGrad,
     Conv2dWeightGrad,

@@ -144,7 +144,7 @@ impl Operation for Reduce {
 
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
-        use super::samples::{bool, float, int};
+        use super::samples::{bool, complex, complex_in, float, int};
         for kind in ReduceKind::ALL {
             if matches!(kind, ReduceKind::Any | ReduceKind::All) {
                 samples.rough(Reduce { kind, axes: Axes::single(1) }, [bool([4, 3])]);
@@ -157,6 +157,13 @@ impl Operation for Reduce {
             samples.case(Reduce { kind, axes: [0, 2].into_iter().collect() }, [float([3, 4, 5])]);
             samples.rough(Reduce { kind, axes: Axes::single(1) }, [int([3, 4], 1, 9)]);
         }
+        for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Prod] {
+            for axes in [Axes::single(0), Axes::single(2), Axes::all(3)] {
+                samples.case(Reduce { kind, axes }, [complex_in([3, 2, 4], 0.4, 1.0)]);
+            }
+            samples.rough(Reduce { kind, axes: Axes::single(1) }, [complex([2, 0])]);
+        }
+        samples.rough(Reduce { kind: ReduceKind::Sum, axes: Axes::all(2) }, [complex([67, 1031])]);
         for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max] {
             for axes in [Axes::single(0), Axes::single(1), Axes::all(2)] {
                 samples.rough(Reduce { kind, axes }, [float([67, 1031])]);

@@ -12,6 +12,8 @@ pub enum Values {
     Int(i64, i64),
     /// True or false, equally likely.
     Bool,
+    /// Complex numbers, both parts uniform in the range.
+    Complex(f64, f64),
 }
 
 /// One input of a sample.
@@ -41,6 +43,16 @@ pub fn int(shape: impl Into<Shape>, low: i64, high: i64) -> Input {
 /// True or false.
 pub fn bool(shape: impl Into<Shape>) -> Input {
     Input { shape: shape.into(), values: Values::Bool }
+}
+
+/// Complex numbers with parts in -2..2.
+pub fn complex(shape: impl Into<Shape>) -> Input {
+    complex_in(shape, -2.0, 2.0)
+}
+
+/// Complex numbers with parts in a range, to stay away from zeros and branch cuts.
+pub fn complex_in(shape: impl Into<Shape>, low: f64, high: f64) -> Input {
+    Input { shape: shape.into(), values: Values::Complex(low, high) }
 }
 
 /// An operation with inputs that its rule accepts.

@@ -16,6 +16,8 @@ pub struct Unary {
 pub enum UnaryKind {
     Neg,
     Abs,
+    /// The complex conjugate; only for complex numbers.
+    Conj,
     /// -1, 0 or 1; NaN counts as 0, as in `torch.sign`.
     Sign,
     Square,
@@ -90,11 +92,12 @@ impl UnaryKind {
     }
 
     /// Every function, for tables and tests.
-    pub const ALL: [UnaryKind; 45] = {
+    pub const ALL: [UnaryKind; 46] = {
         use UnaryKind::*;
         [
             Neg,
             Abs,
+            Conj,
             Sign,
             Square,
             Not,
@@ -147,11 +150,19 @@ impl UnaryKind {
         matches!(self, Neg | Abs | Sign | Square | Not | Relu)
     }
 
+    /// Whether complex numbers are accepted.
+    pub const fn on_complex(self) -> bool {
+        use UnaryKind::*;
+        matches!(self, Neg | Conj | Square | Recip | Sqrt | Rsqrt | Exp | ExpM1 | Log | Log2)
+            || matches!(self, Log10 | Log1p | Sin | Cos | Tan | Tanh | Sigmoid)
+    }
+
     const fn name(self) -> &'static str {
         use UnaryKind::*;
         match self {
             Neg => "neg",
             Abs => "abs",
+            Conj => "conj",
             Sign => "sign",
             Square => "square",
             Not => "not",
@@ -205,7 +216,9 @@ impl Operation for Unary {
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let [x] = check::arity(self.name(), inputs)?;
         let accepted = match self.kind {
+            kind if x.dtype.is_complex() => kind.on_complex(),
             UnaryKind::Not => !x.dtype.is_float(),
+            UnaryKind::Conj => false,
             kind => x.dtype.is_float() || (x.dtype.is_int() && kind.on_ints()),
         };
         if !accepted {
@@ -223,14 +236,15 @@ impl Operation for Unary {
     #[inline]
     fn preserves_meta(&self, dtype: DType, inputs: usize) -> bool {
         // A polygamma checks its order.
-        let checked = matches!(self.kind, UnaryKind::Not | UnaryKind::Polygamma(_));
+        let checked =
+            matches!(self.kind, UnaryKind::Not | UnaryKind::Conj | UnaryKind::Polygamma(_));
         inputs == 1 && dtype.is_float() && !checked
     }
 
     fn keeps(&self, _: u32) -> Keeps {
         use UnaryKind::*;
         match self.kind {
-            Neg | Sign | Not | Floor | Ceil | Round | Trunc => Keeps::NOTHING,
+            Neg | Conj | Sign | Not | Floor | Ceil | Round | Trunc => Keeps::NOTHING,
             Recip | Sqrt | Rsqrt | Exp | Exp2 | ExpM1 | Relu | Sigmoid | Tanh => Keeps::OUTPUT,
             ErfInv => Keeps::OUTPUT,
             Abs | Square | Log | Log2 | Log10 | Log1p | Sin | Cos | Tan => Keeps::INPUT,
@@ -243,7 +257,7 @@ impl Operation for Unary {
     fn flops(&self, _: &[Meta], outputs: &[Meta]) -> u64 {
         use UnaryKind::*;
         let each = match self.kind {
-            Neg | Abs | Sign | Square | Not | Recip | Sqrt | Rsqrt => 1,
+            Neg | Abs | Conj | Sign | Square | Not | Recip | Sqrt | Rsqrt => 1,
             Floor | Ceil | Round | Trunc | Relu => 1,
             _ => 10,
         };
@@ -256,12 +270,13 @@ impl Operation for Unary {
 
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
-        use super::samples::{bool, float, float_in, int};
+        use super::samples::{bool, complex, complex_in, float, float_in, int};
         for kind in UnaryKind::ALL {
             use UnaryKind::*;
             let op = Unary { kind };
             match kind {
                 Not => samples.rough(op, [bool([3, 5])]),
+                Conj => {}
                 Log | Log2 | Log10 | Sqrt | Rsqrt | Recip => {
                     samples.case(op, [float_in([3, 5], 0.1, 3.0)])
                 }
@@ -279,6 +294,11 @@ impl Operation for Unary {
             }
             if kind.on_ints() {
                 samples.rough(op, [int([3, 5], -9, 9)]);
+            }
+            if kind.on_complex() {
+                samples.case(op, [complex_in([3, 5], 0.2, 1.5)]);
+                samples.rough(op, [complex([2, 37])]);
+                samples.rough(op, [complex([0])]);
             }
         }
         for shape in [vec![0, 4], vec![1], vec![1031], vec![2, 3, 4, 5]] {

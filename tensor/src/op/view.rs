@@ -164,7 +164,9 @@ impl Operation for View {
 
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
-        use super::samples::float;
+        use super::samples::{complex, float};
+        samples.case(View::AsReal, [complex([2, 3])]);
+        samples.case(View::AsComplex, [float([3, 2])]);
         samples.case(View::Reshape(Shape::new([3, 2])), [float([2, 3])]);
         samples.case(View::Permute([2, 0, 1].into_iter().collect()), [float([2, 3, 4])]);
         samples.case(View::Expand(Shape::new([4, 2, 3])), [float([2, 1])]);
@@ -197,6 +199,9 @@ impl Operation for Unview {
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let [x] = check::arity(self.name(), inputs)?;
+        if matches!(self.view, View::AsReal | View::AsComplex) {
+            return Err(check::argument(self.name(), "complex views are each other's gradient"));
+        }
         let layout = self.view.layout(&Layout::contiguous(self.shape))?;
         if x.shape != *layout.shape() {
             let rule = format!("the view of {} has shape {}", self.shape, layout.shape());
@@ -216,6 +221,9 @@ impl Operation for Unview {
         View::samples(&mut views);
         for case in views.cases {
             let super::Op::View(view) = case.op else { unreachable!() };
+            if matches!(view, View::AsReal | View::AsComplex) {
+                continue; // Their gradients are each other.
+            }
             let shape = case.inputs[0].shape;
             let layout = view.layout(&Layout::contiguous(shape)).expect("a valid sample");
             samples.case(Unview { view, shape }, [float(*layout.shape())]);

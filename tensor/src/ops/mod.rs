@@ -2,6 +2,7 @@
 //! the typed face are written. Each panics with its operation's error text.
 
 mod activation;
+mod complex;
 mod einsum;
 mod index;
 mod linalg;

@@ -3,6 +3,7 @@
 //! written to be read, and shares no code with them.
 
 mod assign;
+mod complex;
 mod image;
 mod order;
 mod random;
@@ -165,6 +166,9 @@ impl Backend for Reference {
     }
 
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
+        if complex::concerns(inputs, outputs) {
+            return complex::execute(op, inputs, outputs);
+        }
         let arrays: Vec<Array> = inputs.iter().map(|x| Array::of(x)).collect();
         let shape = outputs[0].shape();
         let results = match op {

@@ -30,6 +30,7 @@ pub(super) fn unary(kind: UnaryKind, dtype: DType, x: f64) -> f64 {
     match kind {
         Neg => -x,
         Abs => x.abs(),
+        Conj => unreachable!("conj of real numbers"),
         Sign if x == 0.0 || x.is_nan() => 0.0,
         Sign => x.signum(),
         Square => x * x,

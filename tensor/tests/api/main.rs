@@ -3,6 +3,7 @@
 
 mod basics;
 mod common;
+mod complex;
 mod data;
 #[cfg(feature = "linalg")]
 mod decompositions;

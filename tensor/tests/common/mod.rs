@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+use kiln_tensor::num_complex::Complex;
 use kiln_tensor::op::samples::{Input, Values};
 use kiln_tensor::op::{Op, View};
 use kiln_tensor::{AnyTensor, AxisSlice, DType, Device, Shape, TensorData, apply};
@@ -36,6 +37,11 @@ pub fn values(input: &Input, float: DType, int: DType, numbers: &mut Numbers) ->
             let mut one = || low + (numbers.next() % (high - low) as u64) as i64;
             let values: Vec<i64> = (0..n).map(|_| one()).collect();
             TensorData::new(values, input.shape).convert_dtype(int)
+        }
+        Values::Complex(low, high) => {
+            let mut part = || low + (high - low) * numbers.unit();
+            let values: Vec<Complex<f64>> = (0..n).map(|_| Complex::new(part(), part())).collect();
+            TensorData::new(values, input.shape).convert_dtype(float.complex())
         }
         Values::Bool => {
             let values: Vec<bool> = (0..n).map(|_| numbers.next() & 1 == 1).collect();

@@ -4,7 +4,7 @@ use kiln_tensor::op::{
     AdamUpdate, BatchNorm, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, Op, SgdUpdate,
     UnaryKind,
 };
-use kiln_tensor::{AnyTensor, Int, Tensor, activation, apply, module, update};
+use kiln_tensor::{AnyTensor, Float, Int, Tensor, activation, apply, module, update};
 
 use crate::fixture::{Fixture, LONG, SHORT, load};
 
@@ -130,7 +130,7 @@ fn reductions() {
 
 #[test]
 fn nan_infinities_and_signs() {
-    let (a, b) = (TORCH.get::<1, _>("special.a"), TORCH.get::<1, _>("special.b"));
+    let (a, b) = (TORCH.get::<1, Float>("special.a"), TORCH.get::<1, _>("special.b"));
     TORCH.same("special.max", a.max_pair(&b).as_any());
     TORCH.same("special.min", a.min_pair(&b).as_any());
     TORCH.same("special.remainder", a.remainder(&b).as_any());

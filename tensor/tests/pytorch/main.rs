@@ -2,6 +2,7 @@
 //! `<family>.rs` reads.
 
 mod basics;
+mod complex;
 mod display;
 mod elementwise;
 mod fixture;

@@ -4,7 +4,7 @@ use super::check_rank;
 use crate::error::OrFail;
 use crate::op::{Axes, BinaryKind, FactorKind, ReduceKind};
 use crate::shape::{AxisIndex, resolve_axis};
-use crate::tensor::{Numeric, Tensor};
+use crate::tensor::{Ordered, Tensor};
 use crate::{AnyTensor, DType, Error, Scalar};
 
 /// Which norm of a vector.
@@ -104,7 +104,7 @@ pub fn lp_norm<const D: usize>(x: impl AsRef<Tensor<D>>, p: f64, dim: impl AxisI
 
 /// How many elements along `dim` are not zero.
 #[track_caller]
-pub fn l0_norm<const D: usize, K: Numeric>(
+pub fn l0_norm<const D: usize, K: Ordered>(
     x: impl AsRef<Tensor<D, K>>,
     dim: impl AxisIndex,
 ) -> Tensor<D, K> {
@@ -114,7 +114,7 @@ pub fn l0_norm<const D: usize, K: Numeric>(
 
 /// The sum of magnitudes along `dim`.
 #[track_caller]
-pub fn l1_norm<const D: usize, K: Numeric>(
+pub fn l1_norm<const D: usize, K: Ordered>(
     x: impl AsRef<Tensor<D, K>>,
     dim: impl AxisIndex,
 ) -> Tensor<D, K> {
@@ -130,7 +130,7 @@ pub fn l2_norm<const D: usize>(x: impl AsRef<Tensor<D>>, dim: impl AxisIndex) ->
 
 /// The largest magnitude along `dim`.
 #[track_caller]
-pub fn max_abs_norm<const D: usize, K: Numeric>(
+pub fn max_abs_norm<const D: usize, K: Ordered>(
     x: impl AsRef<Tensor<D, K>>,
     dim: impl AxisIndex,
 ) -> Tensor<D, K> {
@@ -140,7 +140,7 @@ pub fn max_abs_norm<const D: usize, K: Numeric>(
 
 /// The smallest magnitude along `dim`.
 #[track_caller]
-pub fn min_abs_norm<const D: usize, K: Numeric>(
+pub fn min_abs_norm<const D: usize, K: Ordered>(
     x: impl AsRef<Tensor<D, K>>,
     dim: impl AxisIndex,
 ) -> Tensor<D, K> {

@@ -115,7 +115,7 @@ fn headers_that_lie() {
         ("F32", "[1.5]", "[0,8]", 8),
         // Dtypes that nobody or only others have.
         ("F33", "[2]", "[0,8]", 8),
-        ("U64", "[1]", "[0,8]", 8),
+        ("F8_E5M2", "[8]", "[0,8]", 8),
         ("F8_E4M3", "[8]", "[0,8]", 8),
     ] {
         refused("lies", &file(&entry(dtype, shape, offsets), data));
@@ -141,9 +141,9 @@ fn a_bool_that_is_neither_true_nor_false() {
 
 #[test]
 fn an_unknown_dtype_is_named() {
-    let header = r#"{"scale":{"dtype":"U64","shape":[1],"data_offsets":[0,8]}}"#;
+    let header = r#"{"scale":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}"#;
     let error = load("dtype", &file(header, 8)).unwrap_err().to_string();
-    assert!(error.contains("scale has the dtype U64"), "{error}");
+    assert!(error.contains("scale has the dtype F8_E4M3"), "{error}");
 }
 
 #[test]

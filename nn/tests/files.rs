@@ -11,7 +11,7 @@ use kiln_nn::{
     BatchNorm2dConfig, Buffer, Conv2dConfig, Flatten, Gelu, LinearConfig, MaxPool2dConfig, Module,
     Param, Relu, Sequential, StateDict, atomic_write,
 };
-use kiln_tensor::{Bool, DType, Device, Int, Shape, Tensor, TensorData};
+use kiln_tensor::{Bool, Complex, ComplexScalar, DType, Device, Int, Shape, Tensor, TensorData};
 
 /// A folder of its own for one test, removed at the end.
 struct Folder(PathBuf);
@@ -56,7 +56,9 @@ struct Every {
     i64: Buffer<Tensor<0, Int>>,
     i32: Buffer<Tensor<1, Int>>,
     u8: Buffer<Tensor<1, Int>>,
+    ints: Vec<Buffer<Tensor<1, Int>>>,
     bool: Buffer<Tensor<1, Bool>>,
+    complex: Buffer<Tensor<1, Complex>>,
     empty: Param<Tensor<3>>,
 }
 
@@ -68,6 +70,7 @@ impl Every {
             Tensor::<1>::from_data(values, (&cpu(), dtype))
         };
         let one = full as i64;
+        let number = ComplexScalar::new(one as f64, -2.5 * one as f64);
         Self {
             f64: floats(DType::F64).into(),
             f32: floats(DType::F32).reshape([2, 3]).into(),
@@ -76,7 +79,11 @@ impl Every {
             i64: Buffer::new(Tensor::full([], one * i64::MIN, &cpu())),
             i32: Buffer::new(Tensor::full([3], -7 * one, (&cpu(), DType::I32))),
             u8: Buffer::new(Tensor::full([5], 255 * one, (&cpu(), DType::U8))),
+            ints: [DType::I16, DType::I8, DType::U64, DType::U32, DType::U16]
+                .map(|dtype| Buffer::new(Tensor::full([2], 77 * one, (&cpu(), dtype))))
+                .into(),
             bool: Buffer::new(Tensor::from([full, false, full])),
+            complex: Buffer::new(Tensor::full([2], number, &cpu())),
             empty: Tensor::zeros([2, 0, 3], &cpu()).into(),
         }
     }
@@ -101,7 +108,13 @@ fn every_dtype_comes_back_bit_for_bit() {
     assert_eq!(bits(&other), bits(&model));
     assert_eq!(folder.names(), ["model"], "and nothing else is left");
     let dtypes: Vec<_> = bits(&model).into_iter().map(|(_, dtype, ..)| dtype).collect();
-    assert!(DType::ALL.iter().all(|dtype| dtypes.contains(dtype)));
+    // The format has no name for pairs of f64: saving them is an error, which writes nothing.
+    let nameless = |dtype: &&DType| **dtype != DType::Complex128;
+    assert!(DType::ALL.iter().filter(nameless).all(|dtype| dtypes.contains(dtype)));
+    let pairs = Tensor::<1, Complex>::zeros([1], (&cpu(), DType::Complex128));
+    let error = Buffer::new(pairs).save_file(folder.file("pairs")).unwrap_err().to_string();
+    assert!(error.contains("complex128"), "{error}");
+    assert_eq!(folder.names(), ["model"]);
 }
 
 #[test]
@@ -211,8 +224,10 @@ fn a_state_dict_of_a_file_is_sorted_by_path() {
     Every::new(true).save_file(folder.file("model")).unwrap();
     let state = StateDict::load(folder.file("model")).unwrap();
     let paths: Vec<_> = state.iter().map(|(path, _)| path).collect();
-    assert_eq!(paths, ["bf16", "bool", "empty", "f16", "f32", "f64", "i32", "i64", "u8"]);
-    assert_eq!((state.len(), state.is_empty()), (9, false));
+    let mut sorted = paths.clone();
+    sorted.sort();
+    assert_eq!(paths, sorted);
+    assert_eq!((state.len(), state.is_empty()), (15, false));
 }
 
 #[test]

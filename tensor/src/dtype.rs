@@ -399,7 +399,22 @@ macro_rules! scalar_from {
     )*};
 }
 scalar_from!(Float as f64: f64 f32);
-scalar_from!(Int as i64: i64 i32 i16 i8 u64 u32 u16 u8 usize isize);
+scalar_from!(Int as i64: i64 i32 i16 i8 u32 u16 u8 isize);
+
+impl From<u64> for Scalar {
+    /// A number beyond `i64` becomes a float, rounded.
+    #[inline]
+    fn from(value: u64) -> Self {
+        i64::try_from(value).map_or(Scalar::Float(value as f64), Scalar::Int)
+    }
+}
+
+impl From<usize> for Scalar {
+    #[inline]
+    fn from(value: usize) -> Self {
+        (value as u64).into()
+    }
+}
 scalar_from!(Bool as bool: bool);
 
 impl From<f16> for Scalar {

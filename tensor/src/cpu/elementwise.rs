@@ -1,6 +1,6 @@
 //! Elementwise operations: one loop per function over the slices of a tile.
 
-use super::access::{Compute, Dense};
+use super::access::Compute;
 use super::math::{Math, special};
 use super::parallel::{CHUNK, chunks};
 use super::simd::{Isa, Kernel, dispatch};
@@ -8,7 +8,7 @@ use super::tile::{Operand, TILE, element_type, tiles};
 use crate::op::{
     Activation, ActivationBackward, Binary, BinaryKind, BinaryScalar, Cast, Unary, UnaryKind,
 };
-use crate::{AnyTensor, DType, Error, Result, Scalar};
+use crate::{AnyTensor, DType, Result};
 
 pub(super) fn cast(_: &Cast, x: &AnyTensor, y: &AnyTensor) {
     if super::copy::copy(x, y) {
@@ -22,19 +22,7 @@ pub(super) fn unary(op: &Unary, x: &AnyTensor, y: &AnyTensor) {
     match x.dtype() {
         DType::F64 => float_unary::<f64>(kind, x, y),
         dtype if dtype.is_float() => float_unary::<f32>(kind, x, y),
-        dtype => tiles([Operand::<i64>::new(x, y)], y, |[x], y| {
-            let mut each = |f: fn(i64) -> i64| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f(x));
-            match kind {
-                UnaryKind::Not if dtype == DType::Bool => each(|x| (x == 0) as i64),
-                UnaryKind::Not => each(|x| !x),
-                UnaryKind::Neg => each(i64::wrapping_neg),
-                UnaryKind::Abs => each(i64::wrapping_abs),
-                UnaryKind::Sign => each(i64::signum),
-                UnaryKind::Square => each(|x| x.wrapping_mul(x)),
-                UnaryKind::Relu => each(|x| x.max(0)),
-                kind => unreachable!("{kind:?} of integers"),
-            }
-        }),
+        _ => super::integer::unary(op, x, y),
     }
 }
 
@@ -51,14 +39,14 @@ pub(super) trait Real: Compute + Math + PartialOrd + std::ops::Mul<Output = Self
 }
 
 #[inline(always)]
-fn map<T: Copy>(x: &[T], y: &mut [T], f: impl Fn(T) -> T) {
+pub(super) fn map<T: Copy>(x: &[T], y: &mut [T], f: impl Fn(T) -> T) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = f(x);
     }
 }
 
 #[inline(always)]
-fn map2<T: Copy>(a: &[T], b: &[T], y: &mut [T], f: impl Fn(T, T) -> T) {
+pub(super) fn map2<T: Copy>(a: &[T], b: &[T], y: &mut [T], f: impl Fn(T, T) -> T) {
     // One length for all three lets the loop vectorise without checks.
     let n = y.len().min(a.len()).min(b.len());
     let (a, b, y) = (&a[..n], &b[..n], &mut y[..n]);
@@ -271,72 +259,13 @@ fn float_binary<T: Real>(kind: BinaryKind, operands: [Operand<'_, T>; 2], y: &An
     tiles(operands, y, |[a, b], y| dispatch(BinaryLoop { kind, a, b, y }));
 }
 
-/// Integers and bools. No divisor is zero.
-fn int_binary(kind: BinaryKind, operands: [Operand<'_, i64>; 2], y: &AnyTensor) {
-    tiles(operands, y, |[a, b], y| {
-        use BinaryKind::*;
-        match kind {
-            Add => map2(a, b, y, i64::wrapping_add),
-            Sub => map2(a, b, y, i64::wrapping_sub),
-            Mul => map2(a, b, y, i64::wrapping_mul),
-            Div => map2(a, b, y, i64::wrapping_div),
-            FloorDiv => map2(a, b, y, |a, b| {
-                let (q, r) = (a.wrapping_div(b), a.wrapping_rem(b));
-                if r != 0 && (r < 0) != (b < 0) { q - 1 } else { q }
-            }),
-            Fmod => map2(a, b, y, i64::wrapping_rem),
-            Rem => map2(a, b, y, |a, b| {
-                let r = a.wrapping_rem(b);
-                if r != 0 && (r < 0) != (b < 0) { r + b } else { r }
-            }),
-            Pow => map2(a, b, y, power),
-            Max => map2(a, b, y, i64::max),
-            Min => map2(a, b, y, i64::min),
-            Equal => map2(a, b, y, |a, b| (a == b) as i64),
-            NotEqual => map2(a, b, y, |a, b| (a != b) as i64),
-            Less => map2(a, b, y, |a, b| (a < b) as i64),
-            LessEqual => map2(a, b, y, |a, b| (a <= b) as i64),
-            Greater => map2(a, b, y, |a, b| (a > b) as i64),
-            GreaterEqual => map2(a, b, y, |a, b| (a >= b) as i64),
-            And => map2(a, b, y, |a, b| a & b),
-            Or => map2(a, b, y, |a, b| a | b),
-            Xor => map2(a, b, y, |a, b| a ^ b),
-            // Narrow integers lose the bits that leave when they are stored.
-            ShiftLeft => map2(a, b, y, |a, b| if (0..64).contains(&b) { a << b } else { 0 }),
-            ShiftRight => map2(a, b, y, |a, b| a >> if (0..64).contains(&b) { b } else { 63 }),
-            Atan2 | Hypot | CopySign | LogAddExp => unreachable!("{kind:?} of integers"),
-        }
-    });
-}
-
-/// `base^exponent`, wrapping; a negative exponent gives the truncated quotient.
-fn power(base: i64, exponent: i64) -> i64 {
-    match (base, u32::try_from(exponent)) {
-        (_, Ok(exponent)) => base.wrapping_pow(exponent),
-        (1, _) => 1,
-        (-1, _) => 1 - 2 * (exponent & 1),
-        _ => 0,
-    }
-}
-
-/// Refuses integer divisors of zero before anything is written: the output may be an input.
-fn check_divisor(kind: BinaryKind, divisor: &AnyTensor) -> Result<()> {
-    if kind.divides() && Dense::<i64>::new(divisor).contains(&0) {
-        return Err(Error::Argument { op: kind.name(), rule: "division by zero".into() });
-    }
-    Ok(())
-}
-
 pub(super) fn binary(op: &Binary, [a, b]: [&AnyTensor; 2], y: &AnyTensor) -> Result<()> {
     match a.dtype() {
         DType::F64 => float_binary::<f64>(op.kind, [Operand::new(a, y), Operand::new(b, y)], y),
         dtype if dtype.is_float() => {
             float_binary::<f32>(op.kind, [Operand::new(a, y), Operand::new(b, y)], y)
         }
-        _ => {
-            check_divisor(op.kind, b)?;
-            int_binary(op.kind, [Operand::new(a, y), Operand::new(b, y)], y);
-        }
+        _ => return super::integer::binary(op, [a, b], y),
     }
     Ok(())
 }
@@ -345,43 +274,12 @@ pub(super) fn binary_scalar(op: &BinaryScalar, x: &AnyTensor, y: &AnyTensor) -> 
     match x.dtype() {
         DType::F64 => float_scalar::<f64>(op, x, y),
         dtype if dtype.is_float() => float_scalar::<f32>(op, x, y),
-        _ => {
-            if op.reversed {
-                check_divisor(op.kind, x)?;
-            }
-            if let Scalar::Float(limit) = op.scalar
-                && op.kind.is_comparison()
-            {
-                let kind = if op.reversed { op.kind.mirrored() } else { op.kind };
-                let (kind, limit) = comparison_of_integers(kind, limit);
-                int_binary(kind, [Operand::new(x, y), Operand::Splat(limit)], y);
-                return Ok(());
-            }
-            let scalar = Operand::Splat(op.scalar.to_i64());
-            int_binary(op.kind, order(Operand::new(x, y), scalar, op.reversed), y);
-        }
+        _ => return super::integer::binary_scalar(op, x, y),
     }
     Ok(())
 }
 
-/// The comparison of integers that gives what comparing them with `limit` would give.
-fn comparison_of_integers(kind: BinaryKind, limit: f64) -> (BinaryKind, i64) {
-    use BinaryKind::*;
-    let (always, never) = ((GreaterEqual, i64::MIN), (Less, i64::MIN));
-    let constant = |truth: bool| if truth { always } else { never };
-    // 2^63 and beyond, where all integers lie on one side.
-    let beyond = limit.abs() >= 9_223_372_036_854_775_808.0;
-    match kind {
-        _ if limit.is_nan() => constant(kind == NotEqual),
-        Equal | NotEqual if beyond || limit.fract() != 0.0 => constant(kind == NotEqual),
-        Less | LessEqual if beyond => constant(limit > 0.0),
-        Greater | GreaterEqual if beyond => constant(limit < 0.0),
-        Less | GreaterEqual => (kind, limit.ceil() as i64),
-        _ => (kind, limit.floor() as i64),
-    }
-}
-
-fn order<T>(tensor: T, scalar: T, reversed: bool) -> [T; 2] {
+pub(super) fn order<T>(tensor: T, scalar: T, reversed: bool) -> [T; 2] {
     if reversed { [scalar, tensor] } else { [tensor, scalar] }
 }
 

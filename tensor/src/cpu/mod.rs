@@ -18,6 +18,7 @@ mod float;
 mod fold;
 mod gemm;
 mod index;
+mod integer;
 pub(crate) mod linalg;
 mod loss;
 mod math;

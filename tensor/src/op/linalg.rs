@@ -158,6 +158,12 @@ impl Operation for Factor {
     }
 
     fn decompose(&self, inputs: &[&AnyTensor]) -> Option<SmallVec<[AnyTensor; 1]>> {
+        // The parts must not round half types: the result is rounded once.
+        let half = inputs[0].dtype();
+        if half.is_float() && half.size() == 2 {
+            let parts = self.decompose(&[&inputs[0].cast(DType::F32)])?;
+            return Some(parts.iter().map(|part| part.cast(half)).collect());
+        }
         let a = inputs[0];
         match self.kind {
             FactorKind::Det => {

@@ -152,7 +152,7 @@ fn complex_numbers_as_text() {
 }
 
 #[test]
-#[should_panic(expected = "[1] (imaginary): 4 but expected 5")]
+#[should_panic(expected = "at [1]: 3+4i but expected 3+5i")]
 fn comparison_looks_at_both_parts() {
     equals(numbers([z(1.0, 2.0), z(3.0, 4.0)]), [z(1.0, 2.0), z(3.0, 5.0)]);
 }

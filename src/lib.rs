@@ -37,9 +37,9 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`tensor`] | `Tensor`, `Device`, `DType`, the operation set, the `Backend` seam |
-//! | [`autograd`] | `backward`, `no_grad`, gradients of gradients, gradient checks |
+//! | [`autograd`] | `backward`, `no_grad`, gradients of gradients, checkpoints, gradient checks |
 //! | [`nn`] | `#[derive(Module)]`, layers, losses, weight files, summaries |
-//! | [`optim`] | SGD, Adam, AdamW |
+//! | [`optim`] | SGD, Adam, AdamW, gradient scaling |
 //! | [`data`] | batches in an order that is a function of seed and epoch |
 //! | [`train`] | progress, learning curves, confusion matrix |
 
@@ -60,17 +60,21 @@ pub use device::device;
 
 /// All that a training program needs.
 pub mod prelude {
-    pub use crate::autograd::{Autograd, Backward, Gradients, no_grad};
+    pub use crate::autograd::{Autograd, Backward, Gradients, checkpoint, no_grad};
     pub use crate::nn::{
         AvgPool2d, AvgPool2dConfig, BatchNorm2d, BatchNorm2dConfig, Conv2d, Conv2dConfig,
         CrossEntropyLoss, Dropout, DropoutConfig, Embedding, EmbeddingConfig, Flatten, Gelu,
         Initializer, Layer, LayerNorm, LayerNormConfig, Linear, LinearConfig, MaxPool2d,
         MaxPool2dConfig, Module, MseLoss, Param, Relu, Sequential,
     };
-    pub use crate::optim::{Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, Sgd, SgdConfig};
+    pub use crate::optim::{
+        Adam, AdamConfig, AdamW, AdamWConfig, GradScaler, GradScalerConfig, Optimizer, Sgd,
+        SgdConfig,
+    };
     pub use crate::tensor::{
-        Bool, DType, Device, Distribution, Float, Int, Shape, Tensor, TensorData, activation,
-        module, s,
+        Bool, Complex, DType, Device, Distribution, Float, IndexingUpdateOp, Int, PadMode, Shape,
+        Slice, Tensor, TensorData, Tolerance, activation, fft, grid, linalg, loss, module, s,
+        sample, signal,
     };
 }
 

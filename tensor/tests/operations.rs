@@ -178,9 +178,14 @@ fn same_bits(what: &dyn Fn() -> String, a: &[AnyTensor], b: &[AnyTensor]) {
 fn check_case(case: &Case, float: DType, int: DType, seed: u64) -> usize {
     let op = &case.op;
     let mut numbers = Numbers(seed);
-    // Bytes hold no negative numbers.
-    let negative = |x: &Input| matches!(x.values, Values::Int(low, _) if low < 0);
-    let int = if case.inputs.iter().any(negative) { int.max(DType::I32) } else { int };
+    // Bytes hold no index of a long axis, and unsigned types no negative numbers.
+    let holds = |x: &Input| match x.values {
+        Values::Int(low, high) => {
+            (low >= 0 || !int.is_unsigned()) && (high < 128 || int.size() > 1)
+        }
+        _ => true,
+    };
+    let int = if case.inputs.iter().all(holds) { int } else { DType::I32 };
     let data: Vec<TensorData> = (case.inputs.iter().enumerate())
         .map(|(i, input)| values(input, input_dtype(op, i, float), int, &mut numbers))
         .collect();
@@ -318,6 +323,15 @@ fn samples_agree_with_the_reference_in_f16_and_u8() {
 #[test]
 fn samples_agree_with_the_reference_in_bf16_and_i64() {
     check_all(DType::BF16, DType::I64);
+}
+
+#[test]
+fn integers_of_every_width_agree_with_the_reference() {
+    let whole = |case: &Case| case.inputs.iter().any(|x| matches!(x.values, Values::Int(..)));
+    let cases: Vec<Case> = all_samples().cases.into_iter().filter(whole).collect();
+    for int in [DType::I8, DType::U8, DType::I16, DType::U16, DType::I32, DType::U32, DType::U64] {
+        check_cases(&cases, DType::F32, int);
+    }
 }
 
 /// Sizes that need several chunks (32768 elements), tiles and blocks (1024), segments (65536) and

@@ -380,6 +380,20 @@ macro_rules! float_type {
 }
 pub(crate) use float_type;
 
+/// The elements of an integer input in row-major order, for use as indices: what lies beyond `i64`
+/// fits no axis, and the largest number that takes its place is refused in the same way.
+pub(crate) fn integers(tensor: &AnyTensor) -> Dense<'_, i64> {
+    if tensor.dtype() != DType::U64 {
+        return Dense::new(tensor);
+    }
+    let wide = Dense::<u64>::new(tensor);
+    let mut copy = Scratch::new(wide.len());
+    for (index, &wide) in copy.iter_mut().zip(wide.iter()) {
+        *index = i64::try_from(wide).unwrap_or(i64::MAX);
+    }
+    Dense::Copied(copy)
+}
+
 /// Indices of an input as `usize`, each checked to be below `extent`.
 pub(crate) fn indices(
     op: &'static str,
@@ -390,10 +404,5 @@ pub(crate) fn indices(
         Ok(index) if index < extent => Ok(index),
         _ => Err(crate::Error::Index { op, index, size: extent }),
     };
-    if tensor.dtype() == DType::U64 {
-        // Beyond i64 no index fits any axis, and the largest one is refused like all of these.
-        let narrow = |&index: &u64| i64::try_from(index).unwrap_or(i64::MAX);
-        return Dense::<u64>::new(tensor).iter().map(narrow).map(check).collect();
-    }
-    Dense::<i64>::new(tensor).iter().copied().map(check).collect()
+    integers(tensor).iter().copied().map(check).collect()
 }

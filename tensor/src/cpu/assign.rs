@@ -2,7 +2,7 @@
 
 use num_complex::Complex;
 
-use super::access::{Compute, Dense, Sink, indices, pointer};
+use super::access::{Compute, Dense, Sink, indices, integers, pointer};
 use super::parallel::{Shared, rows};
 use super::tile::element_type;
 use crate::layout::Layout;
@@ -242,7 +242,7 @@ impl<'a> Places<'a> {
 }
 
 pub(super) fn ravel_index(op: &RavelIndex, index: &AnyTensor, y: &AnyTensor) -> Result<()> {
-    let index = Dense::<i64>::new(index);
+    let index = integers(index);
     // SAFETY: `y` is the only output, and new.
     let mut y = unsafe { Sink::<i64>::new(y) };
     let rank = op.shape.rank();

@@ -73,8 +73,8 @@ pub mod prelude {
     };
     pub use crate::tensor::{
         Bool, Complex, DType, Device, Distribution, Float, IndexingUpdateOp, Int, PadMode, Shape,
-        Slice, Tensor, TensorData, Tolerance, activation, fft, grid, linalg, loss, module, s,
-        sample, signal,
+        Slice, Tensor, TensorData, Tolerance, activation, autocast, fft, grid, linalg, loss,
+        module, s, sample, signal,
     };
 }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kiln_tensor::{AnyTensor, Device, Generator, Kind, Tensor, Tracked};
-use kiln_tensor::{Error, Result};
+use kiln_tensor::{
+    AnyTensor, DType, Device, Error, Generator, Kind, Result, Tensor, Tracked, autocast,
+    autocast_dtype, no_autocast,
+};
 use smallvec::SmallVec;
 
 use crate::mode::{self, Mode, noticing, with_mode};
@@ -14,6 +16,8 @@ use crate::walk::Walk;
 /// What the node of a segment knows.
 pub(crate) struct Segment {
     compute: Box<dyn Fn() -> AnyTensor + Send + Sync>,
+    /// The mixed precision that it was computed in.
+    half: Option<DType>,
     /// Where the random numbers of the segment start.
     device: Device,
     generator: Generator,
@@ -47,6 +51,7 @@ pub fn checkpoint<const D: usize, const D2: usize, K: Kind>(
         return function(x);
     }
     let x = x.clone();
+    let half = autocast_dtype();
     let device = x.device();
     let generator = device.generator();
     let compute = move || function(&x).into_any();
@@ -56,7 +61,7 @@ pub fn checkpoint<const D: usize, const D2: usize, K: Kind>(
         return Tensor::from_any(output);
     }
     let compute = Box::new(compute);
-    let node = Node::new(Origin::Segment(Segment { compute, device, generator, outputs: 1 }));
+    let node = Node::new(Origin::Segment(Segment { compute, half, device, generator, outputs: 1 }));
     Tensor::from_any(output.with_tracked(Some(Tracked { node, output: 0 })))
 }
 
@@ -72,7 +77,11 @@ impl Segment {
         let floor = next_id();
         let now = self.device.generator();
         self.device.set_generator(self.generator);
-        let output = with_mode(Mode::Record, &self.compute);
+        let compute = || with_mode(Mode::Record, &self.compute);
+        let output = match self.half {
+            Some(half) => autocast(half, compute),
+            None => no_autocast(compute),
+        };
         self.device.set_generator(now);
         let Some(gradient) = gradients.first().and_then(Option::as_ref) else {
             return Ok(Vec::new());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kiln_tensor::op::BinaryKind;
-use kiln_tensor::{AnyTensor, Error, Result, ignore_anomaly};
+use kiln_tensor::{AnyTensor, Error, Result, ignore_anomaly, no_autocast};
 use smallvec::SmallVec;
 
 use crate::anomaly;
@@ -145,8 +145,9 @@ impl Walk<'_> {
             return Err(Error::Autograd { op: step.op.spec().name(), rule: rule.into() });
         };
         let context = Context { node, step, saved, walk: self };
-        // A rule's own operations mean nothing to the user: its results are checked instead.
-        let results = ignore_anomaly(|| rules::gradients(context, gradients))?;
+        // A rule computes in the types of the forward pass. Its own operations mean nothing to the
+        // user: its results are checked for bad numbers instead.
+        let results = no_autocast(|| ignore_anomaly(|| rules::gradients(context, gradients)))?;
         for (i, (input, gradient)) in step.inputs.iter().zip(results).enumerate() {
             if let (Some(parent), Some(gradient)) = (&input.parent, gradient) {
                 debug_assert_eq!(gradient.meta(), input.meta, "{:?}", step.op);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::any::AnyTensor;
+use crate::autocast::{self, autocast_dtype};
 use crate::op::{Meta, Metas, Op};
 use crate::{Device, Error, Result, trace};
 
@@ -45,6 +46,12 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
         let rule = "an operation without inputs needs a device".into();
         return Err(Error::Argument { op: op.spec().name(), rule });
     };
+    if let Some(half) = autocast_dtype()
+        && let Some(cast) = autocast::inputs(op, inputs, half)
+    {
+        let inputs: SmallVec<[&AnyTensor; 4]> = cast.iter().collect();
+        return apply(op, &inputs);
+    }
     if let Op::View(view) = op {
         let (layout, dtype) = (view.layout(first.layout())?, view.dtype(first.dtype())?);
         let mut outputs: Outputs = SmallVec::from_buf([first.view_as(layout, dtype)]);

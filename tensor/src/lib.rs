@@ -15,6 +15,7 @@ mod anomaly;
 mod any;
 pub mod api;
 mod apply;
+mod autocast;
 mod backend;
 mod buffer;
 mod bytes;
@@ -47,6 +48,7 @@ pub use api::{
     Transaction, activation, fft, grid, linalg, loss, module, sample, signal,
 };
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
+pub use autocast::{autocast, autocast_dtype, no_autocast};
 pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;
 pub use compare::Tolerance;

@@ -2,22 +2,14 @@
 
 use kiln_tensor::{Int, Tensor, module};
 
-/// How the losses of single items become one number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reduction {
-    /// Their mean.
-    #[default]
-    Mean,
-    /// Their sum.
-    Sum,
-}
+pub use kiln_tensor::module::Reduction;
 
-impl Reduction {
-    fn apply<const D: usize>(self, losses: &Tensor<D>) -> Tensor<1> {
-        match self {
-            Reduction::Mean => losses.mean(),
-            Reduction::Sum => losses.sum(),
-        }
+/// The losses of single items as the result; not reduced, they are in one row.
+fn reduce<const D: usize>(reduction: Reduction, losses: &Tensor<D>) -> Tensor<1> {
+    match reduction {
+        Reduction::None => losses.reshape([losses.num_elements()]),
+        Reduction::Mean => losses.mean(),
+        Reduction::Sum => losses.sum(),
     }
 }
 
@@ -50,7 +42,7 @@ impl CrossEntropyLoss {
     /// `logits` `[n, classes]`, `targets` `[n]` in `0..classes`. Panics if a target is out of range.
     #[track_caller]
     pub fn forward(&self, logits: &Tensor<2>, targets: &Tensor<1, Int>) -> Tensor<1> {
-        self.reduction.apply(&module::cross_entropy(logits, targets))
+        reduce(self.reduction, &module::cross_entropy(logits, targets))
     }
 }
 
@@ -88,6 +80,6 @@ impl MseLoss {
             let rule = "prediction and target must have one shape".into();
             kiln_tensor::fail(kiln_tensor::Error::Shape { op: "mse_loss", shapes, rule });
         }
-        self.reduction.apply(&prediction.sub(target).square())
+        reduce(self.reduction, &prediction.sub(target).square())
     }
 }

@@ -36,6 +36,7 @@ pub mod op;
 mod ops;
 mod random;
 mod reference;
+mod scalar;
 mod shape;
 mod shape_only;
 mod tensor;
@@ -55,7 +56,7 @@ pub use compare::Tolerance;
 pub use cpu::simd::{Level, level};
 pub use data::TensorData;
 pub use device::{Device, Generator};
-pub use dtype::{DType, Element, Scalar};
+pub use dtype::{DType, Element};
 pub use element::ElementConversion;
 pub use error::{Error, OrFail, Result, fail, guard};
 pub use file::atomic_write;
@@ -65,6 +66,7 @@ pub use nested::Nested;
 pub use num_complex;
 pub use num_complex::Complex as ComplexScalar;
 pub use op::{Distribution, IndexingUpdateOp};
+pub use scalar::Scalar;
 pub use shape::{AxisIndex, MAX_RANK, Shape, resolve_axis};
 pub use tensor::{
     Bool, Complex, Differentiable, Float, Int, Kind, Numeric, Options, Ordered, Tensor,

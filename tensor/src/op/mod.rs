@@ -9,6 +9,7 @@
 mod activation;
 mod assign;
 mod binary;
+mod binary_scalar;
 pub(crate) mod check;
 mod choose;
 mod complex;
@@ -39,7 +40,8 @@ use smallvec::SmallVec;
 
 pub use activation::{Activation, ActivationBackward};
 pub use assign::{Assign, IndexingUpdateOp, RavelIndex, Scatter};
-pub use binary::{Binary, BinaryKind, BinaryScalar};
+pub use binary::{Binary, BinaryKind};
+pub use binary_scalar::BinaryScalar;
 pub use choose::{Cast, Where};
 pub use complex::Polar;
 pub use conv::{Conv2d, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, ConvOptions};

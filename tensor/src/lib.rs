@@ -45,9 +45,12 @@ mod trace;
 pub use anomaly::{detect_anomaly, detects_anomaly, first_not_finite, ignore_anomaly};
 pub use any::AnyTensor;
 pub use api::{
-    CastTo, FloatDType, IntDType, IntoPadding, PadMode, QuantileInterpolation, Slice, SliceArg,
-    Transaction, activation, fft, grid, linalg, loss, module, sample, signal,
+    CastTo, DEFAULT_ATOL, DEFAULT_RTOL, EinsumOperand, FloatDType, IntDType, IntoPadding, PadMode,
+    QuantileInterpolation, Slice, SliceArg, Transaction, activation, fft, grid, linalg, loss,
+    module, sample, signal,
 };
+#[doc(hidden)]
+pub use api::{EinsumOutput, EinsumRank, einsum_of, einsum_rank};
 pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
 pub use autocast::{autocast, autocast_dtype, no_autocast};
 pub use backend::{Backend, MemoryStats};

@@ -86,6 +86,12 @@ impl Shape {
         }
     }
 
+    /// The extents.
+    #[inline]
+    pub fn as_slice(&self) -> &[usize] {
+        self
+    }
+
     /// The same shape with the extent of `axis` replaced.
     #[inline]
     pub fn with(mut self, axis: usize, extent: usize) -> Self {

@@ -1,6 +1,8 @@
-//! Elementwise arithmetic, and the matrix product.
+//! Elementwise arithmetic, and products of matrices and vectors.
 
+use super::linalg;
 use crate::op::{BinaryKind, BinaryScalar, UnaryKind};
+use crate::shape::AxisIndex;
 use crate::tensor::{Differentiable, Float, Int, Numeric, Ordered, Tensor};
 use crate::{AnyTensor, Scalar};
 
@@ -125,6 +127,23 @@ impl<const D: usize, K: Differentiable> Tensor<D, K> {
     #[track_caller]
     pub fn matmul(&self, rhs: impl AsRef<Self>) -> Self {
         Self::from_any(self.as_any().matmul(rhs.as_ref().as_any()))
+    }
+}
+
+impl<const D: usize, K: Numeric> Tensor<D, K> {
+    /// The vectors at right angles to pairs of vectors of three elements along `dim`:
+    /// [`linalg::cross`](crate::linalg::cross).
+    #[track_caller]
+    pub fn cross(&self, other: impl AsRef<Self>, dim: impl AxisIndex) -> Self {
+        linalg::cross(self, other, dim)
+    }
+}
+
+impl<K: Numeric> Tensor<1, K> {
+    /// The sum of the products with another vector: [`linalg::dot`](crate::linalg::dot).
+    #[track_caller]
+    pub fn dot(&self, other: impl AsRef<Self>) -> Self {
+        linalg::dot(self, other)
     }
 }
 

@@ -48,9 +48,15 @@ impl<const D: usize, K: Ordered> Tensor<D, K> {
     }
 }
 
+/// The relative tolerance of [`Tensor::is_close`] if none is given.
+pub const DEFAULT_RTOL: f64 = 1e-5;
+
+/// The absolute tolerance of [`Tensor::is_close`] if none is given.
+pub const DEFAULT_ATOL: f64 = 1e-8;
+
 impl<const D: usize, K: Ordered> Tensor<D, K> {
     /// Which elements are equal, or finite with `|x - y| <= atol + rtol |y|`: `torch.isclose`. The
-    /// tolerances are `1e-5` and `1e-8` unless given; NaN is close to nothing.
+    /// tolerances are [`DEFAULT_RTOL`] and [`DEFAULT_ATOL`] unless given; NaN is close to nothing.
     #[track_caller]
     pub fn is_close(
         &self,
@@ -58,7 +64,7 @@ impl<const D: usize, K: Ordered> Tensor<D, K> {
         rtol: Option<f64>,
         atol: Option<f64>,
     ) -> Tensor<D, Bool> {
-        let (rtol, atol) = (rtol.unwrap_or(1e-5), atol.unwrap_or(1e-8));
+        let (rtol, atol) = (rtol.unwrap_or(DEFAULT_RTOL), atol.unwrap_or(DEFAULT_ATOL));
         Tensor::from_any(self.as_any().is_close(other.as_ref().as_any(), rtol, atol))
     }
 

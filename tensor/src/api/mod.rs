@@ -8,6 +8,7 @@ mod complex;
 mod create;
 mod data;
 mod diagonal;
+mod einsum;
 pub mod fft;
 mod functions;
 pub mod grid;
@@ -31,7 +32,9 @@ mod statistics;
 mod stft;
 
 pub use cast::{CastTo, FloatDType, IntDType};
+pub use compare::{DEFAULT_ATOL, DEFAULT_RTOL};
 pub use data::Transaction;
+pub use einsum::{EinsumOperand, EinsumOutput, EinsumRank, einsum_of, einsum_rank};
 pub use pad::{IntoPadding, PadMode};
 pub use slice::{Slice, SliceArg};
 pub use statistics::QuantileInterpolation;

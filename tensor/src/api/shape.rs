@@ -227,11 +227,11 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
         Tensor::from_any(self.as_any().reshape(Shape::new(dims)))
     }
 
-    /// The elements along some axes in reverse.
+    /// The elements along some axes in reverse, along none of them for `[]`.
     #[track_caller]
-    pub fn flip<A: AxisIndex, const N: usize>(&self, axes: [A; N]) -> Self {
+    pub fn flip<const N: usize>(&self, axes: [isize; N]) -> Self {
         let shape = self.shape();
-        let reverse = |axis: A| {
+        let reverse = |axis: isize| {
             let axis = resolve_axis("flip", axis, D)?;
             let len = shape[axis];
             Ok(AxisSlice { axis, start: len.saturating_sub(1), len, step: -1 })
@@ -256,10 +256,11 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
             let rule = "two different axes are needed".into();
             crate::fail(Error::Argument { op: "rot90", rule });
         }
+        let (first, second) = (a.signed(), b.signed());
         match times.rem_euclid(4) {
-            1 => self.flip([b]).swap_dims(a, b),
-            2 => self.flip([a, b]),
-            3 => self.swap_dims(a, b).flip([b]),
+            1 => self.flip([second]).swap_dims(a, b),
+            2 => self.flip([first, second]),
+            3 => self.swap_dims(a, b).flip([second]),
             _ => self.clone(),
         }
     }

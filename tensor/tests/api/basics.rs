@@ -193,6 +193,7 @@ fn shapes_change_without_moving_numbers() {
     equals(x.swap_dims(0, 1).swap_dims(0, -1), [[0, 1, 2], [3, 4, 5]]);
     equals(x.flip([1]), [[2, 1, 0], [5, 4, 3]]);
     equals(x.flip([0, -1]), [[5, 4, 3], [2, 1, 0]]);
+    equals(x.flip([]), [[0, 1, 2], [3, 4, 5]]);
     equals(ints([1, 2]).expand([2, -1]), [[1, 2], [1, 2]]);
     equals(ints([7]).reshape([1, 1]).expand([2usize, 2]), [[7, 7], [7, 7]]);
     equals(ints([1, 2, 3, 4]).unfold::<2>(0, 2, 2), [[1, 2], [3, 4]]);

@@ -1,6 +1,9 @@
 //! Arithmetic, comparisons, functions of each element, activations and losses.
 
-use kiln_tensor::{Bool, DType, Device, Float, Int, Tensor, activation, bf16, f16, guard, loss};
+use kiln_tensor::{
+    Bool, DEFAULT_ATOL, DEFAULT_RTOL, DType, Device, Float, Int, Tensor, activation, bf16, f16,
+    guard, loss,
+};
 
 use crate::common::{bools, close, equals, floats, ints, text};
 
@@ -160,6 +163,8 @@ fn closeness() {
     let x = floats([1.0, inf, inf, nan, -inf, 1.0]);
     let y = floats([1.000_001, inf, -inf, nan, 3.0, inf]);
     equals(x.is_close(&y, None, None), [true, true, false, false, false, false]);
+    let given = x.is_close(&y, Some(DEFAULT_RTOL), Some(DEFAULT_ATOL));
+    equals(given, [true, true, false, false, false, false]);
     equals(floats([1.0]).is_close(floats([1.5]), None, Some(0.5)), [true]);
     equals(floats([1.0]).is_close(floats([1.5]), Some(0.2), None), [false]);
     assert!(floats([1.0, 2.0]).all_close(floats([1.0, 2.0]), None, None));

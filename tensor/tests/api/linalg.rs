@@ -1,7 +1,7 @@
 //! Linear algebra on numbers that can be checked by eye, and what a wrong use says.
 
 use kiln_tensor::linalg::{self, Norm};
-use kiln_tensor::{DType, Device, Int, Tensor};
+use kiln_tensor::{DType, Device, Int, Tensor, TensorData, einsum};
 
 use crate::common::{close, equals, floats, ints, text};
 
@@ -24,6 +24,8 @@ fn products_of_vectors_and_matrices() {
     equals(linalg::dot(floats([1.0, 2.0]), floats([3.0, 4.0])), [11.0f32]);
     equals(linalg::vecdot::<2, 1, _>(&a, &a, 0), [10.0f32, 20.0]);
     equals(linalg::cross(ints([1, 2, 3]), ints([4, 5, 6]), 0), [-3, 6, -3]);
+    equals(ints([1, 2, 3]).cross(ints([4, 5, 6]), -1), [-3, 6, -3]);
+    equals(ints([1, 2, 3]).dot(ints([4, 5, 6])), [32]);
     let kron =
         linalg::kron(Tensor::<2, Int>::from([[1, 2]]), Tensor::<2, Int>::from([[1, 0], [0, 1]]));
     equals(kron, [[1, 0, 2, 0], [0, 1, 0, 2]]);
@@ -80,6 +82,27 @@ fn einsum_follows_the_equation() {
         &[&Tensor::<2>::zeros([2, 0], &Device::cpu()), &Tensor::<2>::zeros([0, 3], &Device::cpu())],
     );
     equals(empty, [[0.0f32; 3]; 2]);
+}
+
+#[test]
+fn einsum_knows_the_rank_from_its_equation() {
+    let a = matrix([[1.0, 2.0], [3.0, 4.0]]);
+    let v = floats([1.0, 10.0]);
+    equals(einsum!("ij,j->i", &a, v.clone()), [21.0f32, 43.0]);
+    equals(einsum!("ij,kj", &a, &a), [[5.0f32, 11.0], [11.0, 25.0]]);
+    equals(einsum!("Ba", &a), [[1.0f32, 2.0], [3.0, 4.0]]);
+    // Of shape [1], as is what no letter stands for.
+    equals(einsum!("ii", &a), [5.0f32]);
+    equals(einsum!("i,i->", ints([1, 2]), ints([3, 4])), [11]);
+    equals(einsum!(",i->i", floats([2.0]), &v), [2.0f32, 20.0]);
+    let rows: Tensor<2> = einsum!("...ij,j->...i", a.unsqueeze::<3>(), &v);
+    equals(rows, [[21.0f32, 43.0]]);
+    let equation = ["ij", "->", "j"].concat();
+    equals(Tensor::<1>::einsum(&equation, [a.clone().into()]), [4.0f32, 6.0]);
+    equals(Tensor::<0>::einsum("ij->", [(&a).into()]), TensorData::new(vec![10.0f32], []));
+    assert!(text(|| Tensor::<2>::einsum("i->i", [v.clone().into()])).contains("rank"));
+    assert!(text(|| Tensor::<1>::einsum("->", [v.into()])).contains("0 indices"));
+    assert!(text(|| Tensor::<1>::einsum("->", [])).contains("at least one"));
 }
 
 #[test]

@@ -191,6 +191,10 @@ fn numbers_change_their_type() {
     equals(x.int(), [1, -2, 0]);
     equals(x.bool(), [true, true, false]);
     equals(x.int().bool().int(), [1, 1, 0]);
+    assert_eq!(FloatDType::from(DType::BF16), FloatDType::BF16);
+    assert_eq!(IntDType::from(DType::U8), IntDType::U8);
+    assert!(text(|| FloatDType::from(DType::I32)).contains("I32 is no float dtype"));
+    assert!(text(|| IntDType::from(DType::F32)).contains("F32 is no integer dtype"));
     let small: Tensor<1, Int> = x.cast(IntDType::I32);
     assert_eq!(small.dtype(), DType::I32);
     let back: Tensor<1, Float> = small.cast(FloatDType::F64);

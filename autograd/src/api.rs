@@ -3,7 +3,7 @@
 use kiln_tensor::{AnyTensor, Differentiable, Error, Tensor, Tracked};
 
 use crate::backward::{Backward, Gradients};
-use crate::node::{Node, Origin};
+use crate::node::{Node, Origin, parent};
 
 /// Differentiation of float and complex tensors; the prelude brings it in. The gradient by a complex
 /// number is `dL/dre + i dL/dim`, as in PyTorch.
@@ -15,17 +15,39 @@ pub trait Autograd: Sized {
     /// Whether operations on this tensor are recorded.
     fn is_tracked(&self) -> bool;
 
+    /// Whether this is a leaf whose gradient backward computes.
+    fn is_require_grad(&self) -> bool;
+
+    /// [`Autograd::require_grad`] if `require`, else the same values cut off from the tape.
+    fn set_require_grad(&self, require: bool) -> Self;
+
+    /// The same values cut off from the tape: `detach` under the name that Burn has for leaving its
+    /// autodiff backend.
+    fn inner(&self) -> Self;
+
+    /// The tensor as it is. It undoes [`Autograd::inner`] in code written for Burn; here every tensor
+    /// can be differentiated.
+    fn from_inner(tensor: Self) -> Self;
+
     /// The gradients of this tensor, summed over its elements, by every leaf it depends on. Frees
     /// the graph; [`Backward`] has options. Panics if the tensor is not tracked, if it is complex, or
     /// if its graph was freed before.
     #[track_caller]
     fn backward(&self) -> Gradients;
 
+    /// As [`Autograd::backward`], but keeps the graph for another pass.
+    #[track_caller]
+    fn backward_retain(&self) -> Gradients;
+
     /// This leaf's gradient; `None` if backward did not reach it.
     fn grad(&self, gradients: &Gradients) -> Option<Self>;
 
     /// Takes this leaf's gradient out.
     fn grad_remove(&self, gradients: &mut Gradients) -> Option<Self>;
+
+    /// Puts `gradient` in the place of this leaf's gradient: [`Gradients::insert`].
+    #[track_caller]
+    fn grad_replace(&self, gradients: &mut Gradients, gradient: impl AsRef<Self>);
 }
 
 impl<const D: usize, K: Differentiable> Autograd for Tensor<D, K> {
@@ -37,9 +59,31 @@ impl<const D: usize, K: Differentiable> Autograd for Tensor<D, K> {
         self.as_any().tracked().is_some()
     }
 
+    fn is_require_grad(&self) -> bool {
+        let parent = self.as_any().tracked().and_then(parent);
+        parent.is_some_and(|parent| matches!(parent.node.origin, Origin::Leaf))
+    }
+
+    fn set_require_grad(&self, require: bool) -> Self {
+        if require { self.require_grad() } else { self.detach() }
+    }
+
+    fn inner(&self) -> Self {
+        self.detach()
+    }
+
+    fn from_inner(tensor: Self) -> Self {
+        tensor
+    }
+
     #[track_caller]
     fn backward(&self) -> Gradients {
         Backward::new().run(self)
+    }
+
+    #[track_caller]
+    fn backward_retain(&self) -> Gradients {
+        Backward::new().retain_graph().run(self)
     }
 
     fn grad(&self, gradients: &Gradients) -> Option<Self> {
@@ -48,6 +92,11 @@ impl<const D: usize, K: Differentiable> Autograd for Tensor<D, K> {
 
     fn grad_remove(&self, gradients: &mut Gradients) -> Option<Self> {
         gradients.remove(self.as_any()).map(Tensor::from_any)
+    }
+
+    #[track_caller]
+    fn grad_replace(&self, gradients: &mut Gradients, gradient: impl AsRef<Self>) {
+        gradients.insert(self.as_any(), gradient.as_ref().as_any().clone());
     }
 }
 

@@ -48,6 +48,20 @@ fn tracked_and_untracked_tensors_mix() {
 }
 
 #[test]
+fn burns_names_for_leaves_and_gradients() {
+    let x = scalar(3.0).require_grad();
+    let y = &x * &x;
+    assert!(x.is_require_grad() && !y.is_require_grad() && y.is_tracked());
+    assert!(!x.set_require_grad(false).is_tracked() && !y.inner().is_tracked());
+    let fresh = Tensor::from_inner(y.inner()).set_require_grad(true);
+    assert!(fresh.is_require_grad());
+    assert_eq!(x.grad(&y.backward_retain()).unwrap().item::<f32>(), 6.0);
+    let mut grads = y.backward();
+    x.grad_replace(&mut grads, scalar(8.0));
+    assert_eq!(x.grad(&grads).unwrap().item::<f32>(), 8.0);
+}
+
+#[test]
 fn detach_and_no_grad_cut_the_graph() {
     let x = scalar(3.0).require_grad();
     let grads = (x.detach() * &x).backward();
@@ -155,7 +169,7 @@ fn gradients_of_statistics_go_through_the_decomposition() {
 
 /// A small network with a loss, whose parameters several threads share.
 fn loss(weight: &Tensor<2>, x: &Tensor<2>) -> Tensor<1> {
-    activation::gelu(module::linear(x, weight, None)).square().mean()
+    activation::gelu(module::linear(x, weight.t(), None)).square().mean()
 }
 
 #[test]

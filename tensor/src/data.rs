@@ -36,11 +36,11 @@ pub struct TensorData {
 }
 
 impl TensorData {
-    /// Values in row-major order; a `Vec` is not copied. Panics if their number is not that of
+    /// Values in row-major order, which are not copied. Panics if their number is not that of
     /// `shape`.
     #[track_caller]
-    pub fn new<E: Element, S: Into<Shape>>(values: impl Into<Vec<E>>, shape: S) -> Self {
-        let (values, shape) = (values.into(), shape.into());
+    pub fn new<E: Element, S: Into<Shape>>(values: Vec<E>, shape: S) -> Self {
+        let shape = shape.into();
         if values.len() != shape.num_elements() {
             let rule = format!("there are {} values", values.len());
             crate::fail(Error::Shape { op: "from_data", shapes: vec![shape], rule });
@@ -300,7 +300,7 @@ impl<T: Nested> From<T> for TensorData {
 
 impl<E: Element> From<&[E]> for TensorData {
     fn from(values: &[E]) -> Self {
-        Self::new(values, [values.len()])
+        Self::new(values.to_vec(), [values.len()])
     }
 }
 

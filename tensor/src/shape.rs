@@ -55,6 +55,12 @@ impl Shape {
         Ok(shape)
     }
 
+    /// The extents.
+    #[inline]
+    pub fn as_slice(&self) -> &[usize] {
+        self
+    }
+
     /// The number of axes.
     #[inline]
     pub fn rank(&self) -> usize {

@@ -118,7 +118,7 @@ fn what_a_backend_lacks_is_composed_of_what_it_has() {
 fn shapes_flow_without_values() {
     let device = Device::shape_only();
     let x = Tensor::<2>::zeros([1 << 20, 1 << 20], &device);
-    let w = Tensor::<2>::zeros([3, 1 << 20], &device);
+    let w = Tensor::<2>::zeros([1 << 20, 3], &device);
     let (y, steps) = trace(|| module::linear(&x, &w, None));
     assert_eq!(y.dims(), [1 << 20, 3]);
     let [step] = &steps[..] else { panic!("{steps:?}") };

@@ -63,7 +63,8 @@ fn long_axes_are_shortened() {
 #[test]
 fn the_last_line_says_shape_and_dtype() {
     assert_eq!(Tensor::<1>::from([1.0]).to_string(), "[1.]\nTensor[[1], f32]");
-    let scalar = Tensor::<0>::from_data(TensorData::new([3.5], []), (&Device::cpu(), DType::F16));
+    let scalar =
+        Tensor::<0>::from_data(TensorData::new(vec![3.5], []), (&Device::cpu(), DType::F16));
     assert_eq!(scalar.to_string(), "3.5000\nTensor[[], f16]");
     let empty = Tensor::<2>::zeros([0, 3], &Device::cpu());
     assert_eq!(empty.to_string(), "[]\nTensor[[0, 3], f32]");

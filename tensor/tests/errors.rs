@@ -71,7 +71,7 @@ fn shapes_that_do_not_fit_are_named_with_the_rule() {
         "slice: shapes [2, 3] do not fit: start 2, 2 entries, step 1 leave axis 1 of extent 3"
     );
     assert_eq!(
-        text(|| a.unfold::<3>(1, 4, 1)),
+        text(|| a.unfold::<3, _>(1, 4, 1)),
         "unfold: shapes [2, 3] do not fit: windows of 4, 1 apart, do not fit axis 1"
     );
     assert_eq!(
@@ -117,7 +117,7 @@ fn ranks_are_checked_where_a_tensor_gets_its_type() {
     );
     let deep = zeros([1; 8]);
     assert!(text(|| deep.unsqueeze_dim::<9>(0)).contains("at most 8 axes"));
-    assert!(text(|| deep.unfold::<9>(0, 1, 1)).contains("at most 8 axes"));
+    assert!(text(|| deep.unfold::<9, _>(0, 1, 1)).contains("at most 8 axes"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Activation functions, as in `torch.nn.functional`.
 
 use crate::error::OrFail;
-use crate::op::{Softmax, UnaryKind};
+use crate::op::{BinaryKind, Softmax, UnaryKind};
 use crate::shape::{AxisIndex, resolve_axis};
 use crate::tensor::Tensor;
 
@@ -91,6 +91,12 @@ composed! {
         }
         1.0 => x.softplus(),
         beta => x.mul_scalar(beta).softplus().div_scalar(beta),
+    };
+    /// [`softplus`], and `x` itself where `beta x` is above `threshold`:
+    /// `torch.nn.functional.softplus`, whose `threshold` is 20 unless said otherwise.
+    softplus_with_threshold(beta, threshold) = |x| {
+        let (scaled, soft) = (x.mul_scalar(beta), softplus(Tensor::<D>::from_any(x.clone()), beta));
+        x.select_where(&scaled.compare(BinaryKind::Greater, threshold), soft.as_any())
     };
     /// `x / (1 + |x|)`.
     softsign() = |x| x.div(&x.abs().add_scalar(1));

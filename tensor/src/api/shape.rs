@@ -21,7 +21,7 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     /// assert_eq!(x.reshape([3, -1]).dims(), [3, 2]);
     /// ```
     #[track_caller]
-    pub fn reshape<const D2: usize>(&self, shape: impl ReshapeArgs<D2>) -> Tensor<D2, K> {
+    pub fn reshape<const D2: usize, S: ReshapeArgs<D2>>(&self, shape: S) -> Tensor<D2, K> {
         Tensor::from_any(self.as_any().reshape(shape.resolve(&self.shape())))
     }
 
@@ -124,7 +124,7 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
 
     /// Repeated along axes of extent 1 and new leading axes; -1 keeps an extent.
     #[track_caller]
-    pub fn expand<const D2: usize>(&self, shape: impl ExpandArgs<D2>) -> Tensor<D2, K> {
+    pub fn expand<const D2: usize, S: ExpandArgs<D2>>(&self, shape: S) -> Tensor<D2, K> {
         Tensor::from_any(self.as_any().expand(shape.resolve(&self.shape())))
     }
 
@@ -267,9 +267,9 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
 
     /// Windows of `size` entries along `axis`, `step` apart, as a new last axis.
     #[track_caller]
-    pub fn unfold<const D2: usize>(
+    pub fn unfold<const D2: usize, I: AxisIndex>(
         &self,
-        axis: impl AxisIndex,
+        axis: I,
         size: usize,
         step: usize,
     ) -> Tensor<D2, K> {

@@ -25,7 +25,7 @@ fn tensors_are_made_of_numbers() {
     let half = Tensor::<1>::from_data([1.0], (&device, DType::BF16));
     assert_eq!((half.dtype(), half.device(), half.num_elements()), (DType::BF16, device, 1));
     assert_eq!(Options::default().device, device);
-    let scalar = Tensor::<0>::from_data(TensorData::new([2.5f32], []), &device);
+    let scalar = Tensor::<0>::from_data(TensorData::new(vec![2.5f32], []), &device);
     assert_eq!((scalar.item::<f64>(), scalar.shape()), (2.5, Shape::SCALAR));
     assert_eq!(Tensor::<1, Int>::from(vec![7]).into_scalar::<i32>(), 7);
     assert_eq!(scalar.detach().into_any().dtype(), DType::F32);
@@ -179,7 +179,7 @@ fn shapes_change_without_moving_numbers() {
     let x = two_by_three();
     assert_eq!(x.reshape([3, -1]).dims(), [3, 2]);
     assert_eq!(x.reshape([0, 1, -1]).dims(), [2, 1, 3]);
-    assert_eq!(x.reshape::<1>(Shape::new([6])).dims(), [6]);
+    assert_eq!(x.reshape::<1, _>(Shape::new([6])).dims(), [6]);
     assert_eq!(x.reshape([1usize, 6]).shape(), Shape::new([1, 6]));
     assert_eq!(x.flatten::<1>(0, -1).dims(), [6]);
     assert_eq!(x.unsqueeze_dim::<3>(-1).dims(), [2, 3, 1]);
@@ -196,7 +196,7 @@ fn shapes_change_without_moving_numbers() {
     equals(x.flip([]), [[0, 1, 2], [3, 4, 5]]);
     equals(ints([1, 2]).expand([2, -1]), [[1, 2], [1, 2]]);
     equals(ints([7]).reshape([1, 1]).expand([2usize, 2]), [[7, 7], [7, 7]]);
-    equals(ints([1, 2, 3, 4]).unfold::<2>(0, 2, 2), [[1, 2], [3, 4]]);
+    equals(ints([1, 2, 3, 4]).unfold::<2, _>(0, 2, 2), [[1, 2], [3, 4]]);
     equals(Tensor::cat(&[x.clone(), x.clone()], 0).slice(s![2.., 0]), [[0], [3]]);
     equals(Tensor::stack::<2>(&[ints([1, 2]), ints([3, 4])], 1), [[1, 3], [2, 4]]);
     equals(ints([1, 2]).repeat_dim(0, 3), [1, 2, 1, 2, 1, 2]);
@@ -313,8 +313,9 @@ fn functions_behind_layers() {
     let x = Tensor::<2>::from([[1.0, -2.0]]);
     let w = Tensor::<2>::from([[1.0, 1.0], [2.0, 0.0]]);
     let b = floats([0.5, 0.0]);
-    equals(module::linear(&x, &w, Some(&b)), [[-0.5, 2.0]]);
-    equals(module::linear(&floats([1.0, -2.0]), &w, None), [-1.0, 2.0]);
+    equals(module::linear(&x, &w, Some(b.clone())), [[-2.5, 1.0]]);
+    equals(module::linear(floats([1.0, -2.0]), w.clone(), None), [-3.0, 1.0]);
+    equals(module::linear_activation(&x, &w, Some(&b), None), [[-0.5, 2.0]]);
     let relu = module::linear_activation(&x, &w, Some(&b), Some(Activation::Relu));
     equals(relu, [[0.0, 2.0]]);
     equals(x.matmul(&w), [[-3.0, 1.0]]);

@@ -212,7 +212,7 @@ fn vectors_become_tensors_and_vectors_again_without_a_copy() {
     // An operation that owns the tensor writes into the memory of the `Vec`.
     let y = x + 1.0;
     assert_eq!(y.as_slice::<f32>().unwrap().as_ptr(), address);
-    let flat = y.reshape::<1>([1000]);
+    let flat = y.reshape::<1, _>([1000]);
     drop(y);
     let back = flat.into_vec::<f32>();
     assert_eq!((back.as_ptr(), back[999]), (address, 1000.0));
@@ -261,8 +261,9 @@ fn elements_can_be_borrowed_only_as_they_lie() {
 /// Tensors of `Vec`s go through threads and are freed once.
 #[test]
 fn adopted_memory_may_be_freed_anywhere() {
-    let tensors: Vec<_> =
-        (0..20).map(|i| Tensor::<1>::from(vec![i as f32; 1000]).reshape::<2>([10, 100])).collect();
+    let tensors: Vec<_> = (0..20)
+        .map(|i| Tensor::<1>::from(vec![i as f32; 1000]).reshape::<2, _>([10, 100]))
+        .collect();
     let sums =
         std::thread::spawn(move || tensors.iter().map(|x| x.sum().item::<f32>()).sum::<f32>());
     assert_eq!(sums.join().unwrap(), 190_000.0);

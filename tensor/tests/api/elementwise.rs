@@ -251,6 +251,8 @@ fn activations_by_eye() {
     close(activation::elu(&x, 1.0), [-0.9816844f32, -0.6321206, 0.0, 0.5, 8.0]);
     close(activation::softsign(&x), [-0.8f32, -0.5, 0.0, 1.0 / 3.0, 8.0 / 9.0]);
     close(activation::softplus(floats([0.0, 50.0]), 2.0), [0.3465736f32, 50.0]);
+    let cut = activation::softplus_with_threshold(floats([0.0, 1.0, 50.0]), 2.0, 1.5);
+    close(cut, [0.3465736f32, 1.0, 50.0]);
     close(activation::log_sigmoid(floats([-100.0, 0.0])), [-100.0, -(2f32.ln())]);
     let rows = Tensor::<2>::from([[1.0, 2.0, 0.0, 0.0]]);
     equals(activation::glu(&rows, 1), [[0.5f32, 1.0]]);

@@ -156,7 +156,10 @@ fn entries_are_assigned_by_index() {
     let value = Tensor::<2, Int>::from([[5], [6]]);
     equals(x.select_dim::<1>(1, -1), [2, 5]);
     equals(x.select_dim::<1>(0, 0), [0, 1, 2]);
-    equals(x.take::<0, 1>(1, Tensor::from_data(TensorData::new([2], []), &Device::cpu())), [2, 5]);
+    equals(
+        x.take::<0, 1>(1, Tensor::from_data(TensorData::new(vec![2], []), &Device::cpu())),
+        [2, 5],
+    );
     assert_eq!(
         text(|| x.select_dim::<1>(1, 3)),
         "select_dim: index 3 is out of range for 3 entries"

@@ -129,10 +129,11 @@ fn axes_come_and_go() {
     let x = zeros([2, 3]);
     assert_eq!(x.reshape([3i64, -1]).dims(), [3, 2]);
     assert_eq!(x.reshape([6isize]).dims(), [6]);
-    assert_eq!(x.reshape::<1>(Shape::new([6])).dims(), [6]);
-    assert_eq!(x.reshape::<3>(vec![1, 2, 3]).dims(), [1, 2, 3]);
+    assert_eq!(x.reshape::<1, _>(Shape::new([6])).dims(), [6]);
+    assert_eq!(x.reshape::<3, _>(vec![1, 2, 3]).dims(), [1, 2, 3]);
+    assert_eq!(x.shape().as_slice(), [2, 3]);
     assert_eq!(x.broadcast_to([4i64, -1, 3]).dims(), [4, 2, 3]);
-    assert_eq!(x.expand::<3>(Shape::new([4, 2, 3])).dims(), [4, 2, 3]);
+    assert_eq!(x.expand::<3, _>(Shape::new([4, 2, 3])).dims(), [4, 2, 3]);
 }
 
 #[test]

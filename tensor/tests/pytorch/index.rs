@@ -60,7 +60,7 @@ fn turning_and_repeating() {
     TORCH.same("rot90", x.rot90(1, [0, 2]).as_any());
     TORCH.same("rot270", x.rot90(-1, [1, 2]).as_any());
     TORCH.same("movedim", x.movedim([0, 1], [1, 2]).as_any());
-    TORCH.same("unfold", x.unfold::<4>(2, 3, 2).as_any());
+    TORCH.same("unfold", x.unfold::<4, _>(2, 3, 2).as_any());
     TORCH.same("tile", x.tile([2, 1, 3]).as_any());
 }
 

@@ -4,29 +4,33 @@ use crate::op::{Activation, Dropout, MatMul, Unary};
 use crate::tensor::{Int, Tensor};
 use crate::{AnyTensor, Shape};
 
-/// `x weight^T + bias` over the last axis: `torch.nn.functional.linear`.
+/// `x weight + bias` over the last axis, with the weight as Burn lays it out.
 ///
-/// `x` `[.., in]`, `weight` `[out, in]` as in PyTorch (Burn's function takes `[in, out]`), `bias`
-/// `[out]`. Result: `[.., out]`.
+/// `x` `[.., in]`, `weight` `[in, out]`, `bias` `[out]`. Result: `[.., out]`. The weight of
+/// `torch.nn.functional.linear` is `[out, in]`; [`linear_activation`] takes that one.
 ///
 /// ```
 /// use kiln_tensor::{Tensor, module};
 /// let x = Tensor::<2>::from([[1.0, 2.0]]);
 /// let weight = Tensor::<2>::from([[3.0, 4.0], [5.0, 6.0]]);
-/// let y = module::linear(&x, &weight, Some(&Tensor::<1>::from([0.5, 0.0])));
-/// assert_eq!(y.into_data().to_vec::<f32>()?, [11.5, 17.0]);
+/// let y = module::linear(x, weight, Some(Tensor::from([0.5, 0.0])));
+/// assert_eq!(y.into_data().to_vec::<f32>()?, [13.5, 16.0]);
 /// # Ok::<(), kiln_tensor::Error>(())
 /// ```
 #[track_caller]
 pub fn linear<const D: usize>(
-    x: &Tensor<D>,
-    weight: &Tensor<2>,
-    bias: Option<&Tensor<1>>,
+    x: impl AsRef<Tensor<D>>,
+    weight: impl AsRef<Tensor<2>>,
+    bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
-    linear_activation(x, weight, bias, None)
+    let (x, weight) = (x.as_ref().as_any(), weight.as_ref().as_any());
+    Tensor::from_any(affine(x, weight, bias.as_ref().map(Tensor::as_any), None))
 }
 
-/// [`linear`] followed by an activation, applied while the result is in cache.
+/// `x weight^T + bias` over the last axis, as `torch.nn.functional.linear` has it, followed by an
+/// activation that is applied while the result is in cache.
+///
+/// `x` `[.., in]`, `weight` `[out, in]`, `bias` `[out]`. Result: `[.., out]`.
 ///
 /// The derivative of some activations needs what entered them; where a gradient will be asked for,
 /// these run as an operation of their own.
@@ -49,16 +53,26 @@ pub fn linear_any(
     bias: Option<&AnyTensor>,
     activation: Option<Activation>,
 ) -> AnyTensor {
-    let weight = weight.transpose();
-    let tracked = [Some(x), Some(&weight), bias].iter().flatten().any(|x| x.tracked().is_some());
+    affine(x, &weight.transpose(), bias, activation)
+}
+
+/// As [`linear_any`] with a weight `[in, out]`.
+#[track_caller]
+fn affine(
+    x: &AnyTensor,
+    weight: &AnyTensor,
+    bias: Option<&AnyTensor>,
+    activation: Option<Activation>,
+) -> AnyTensor {
+    let tracked = [Some(x), Some(weight), bias].iter().flatten().any(|x| x.tracked().is_some());
     let apart = activation.filter(|activation| tracked && !activation.derivative_from_output());
     let op = MatMul { bias: bias.is_some(), activation: activation.filter(|_| apart.is_none()) };
     // A vector is a matrix of one row.
     let vector = x.rank() == 1;
     let rows = if vector { &x.reshape([1, x.num_elements()]) } else { x };
     let mut y = match bias {
-        Some(bias) => rows.apply(op, &[&weight, bias]),
-        None => rows.apply(op, &[&weight]),
+        Some(bias) => rows.apply(op, &[weight, bias]),
+        None => rows.apply(op, &[weight]),
     };
     if let Some(activation) = apart {
         y = y.apply(Unary { kind: activation.unary() }, &[]);

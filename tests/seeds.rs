@@ -16,8 +16,8 @@ struct Outcome {
 fn train(device: &Device, seed: u64) -> Outcome {
     device.seed(seed);
     let images = Tensor::<4>::random([96, 3, 24, 24], Distribution::Normal(0.0, 1.0), device);
-    let labels = images.slice(s![.., 0, 12, 0..10]).reshape::<2>([96, 10]).argmax(1);
-    let labels = labels.reshape::<1>([96]);
+    let labels = images.slice(s![.., 0, 12, 0..10]).reshape::<2, _>([96, 10]).argmax(1);
+    let labels = labels.reshape::<1, _>([96]);
     let mut model = Sequential::new()
         .add(Conv2dConfig::new([3, 16], [3, 3]).with_padding([1, 1]).init(device))
         .add(BatchNorm2dConfig::new(16).init(device))

@@ -249,7 +249,7 @@ impl<const D: usize> Tensor<D, Int> {
             Tensor::<D, Int>::from_any(
                 numbers.as_any().reshape(Shape::new([1; D]).with(axis, dims[axis])),
             )
-            .expand::<D>(shape)
+            .expand::<D, _>(shape)
         };
         Tensor::stack((0..D).map(indices).collect::<Vec<_>>(), D)
     }

@@ -128,8 +128,8 @@ pub fn affine_grid_2d(transform: impl AsRef<Tensor<3>>, dims: [usize; 4]) -> Ten
         1 => Tensor::<1>::zeros([1], options),
         n => Tensor::<1>::linspace(-1.0, 1.0, n, options),
     };
-    let x = line(width).reshape([1, width]).expand::<2>(points);
-    let y = line(height).reshape([height, 1]).expand::<2>(points);
+    let x = line(width).reshape([1, width]).expand::<2, _>(points);
+    let y = line(height).reshape([height, 1]).expand::<2, _>(points);
     let points = Tensor::stack::<3>([x.clone(), y, x.ones_like()], 2);
     // [points, 3] times [batch, 3, 2].
     let points = points.reshape([1, height * width, 3]).expand([batch, height * width, 3]);

@@ -3,6 +3,7 @@
 
 use smallvec::SmallVec;
 
+use crate::api::axes::AxesArg;
 use crate::error::OrFail;
 use crate::op::View;
 use crate::shape::{AxisIndex, resolve_axis};
@@ -21,7 +22,7 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     /// assert_eq!(x.reshape([3, -1]).dims(), [3, 2]);
     /// ```
     #[track_caller]
-    pub fn reshape<const D2: usize>(&self, shape: impl ReshapeArgs<D2>) -> Tensor<D2, K> {
+    pub fn reshape<const D2: usize, S: ReshapeArgs<D2>>(&self, shape: S) -> Tensor<D2, K> {
         Tensor::from_any(self.as_any().reshape(shape.resolve(&self.shape())))
     }
 
@@ -124,7 +125,7 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
 
     /// Repeated along axes of extent 1 and new leading axes; -1 keeps an extent.
     #[track_caller]
-    pub fn expand<const D2: usize>(&self, shape: impl ExpandArgs<D2>) -> Tensor<D2, K> {
+    pub fn expand<const D2: usize, S: ExpandArgs<D2>>(&self, shape: S) -> Tensor<D2, K> {
         Tensor::from_any(self.as_any().expand(shape.resolve(&self.shape())))
     }
 
@@ -193,7 +194,8 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     /// Without these axes, whose extents must be 1; without all such axes for an empty list. At
     /// least one axis stays.
     #[track_caller]
-    pub fn squeeze_dims<const D2: usize>(&self, axes: &[isize]) -> Tensor<D2, K> {
+    pub fn squeeze_dims<const D2: usize>(&self, axes: impl AxesArg) -> Tensor<D2, K> {
+        let axes = axes.axes();
         if axes.is_empty() {
             return self.squeeze();
         }
@@ -370,28 +372,4 @@ fn expanded(extents: &[i64], from: &Shape) -> Shape {
         }
     };
     Shape::new(extents.iter().enumerate().map(extent).collect::<Result<Dims>>().or_fail())
-}
-
-/// One axis or several, for [`Tensor::movedim`]; negative ones count from the end.
-pub trait AxesArg {
-    /// The axes as signed numbers.
-    fn axes(self) -> SmallVec<[isize; 8]>;
-}
-
-impl<A: AxisIndex> AxesArg for A {
-    fn axes(self) -> SmallVec<[isize; 8]> {
-        std::iter::once(self.signed()).collect()
-    }
-}
-
-impl<A: AxisIndex> AxesArg for Vec<A> {
-    fn axes(self) -> SmallVec<[isize; 8]> {
-        self.into_iter().map(AxisIndex::signed).collect()
-    }
-}
-
-impl<A: AxisIndex, const N: usize> AxesArg for [A; N] {
-    fn axes(self) -> SmallVec<[isize; 8]> {
-        self.into_iter().map(AxisIndex::signed).collect()
-    }
 }

@@ -179,7 +179,7 @@ fn shapes_change_without_moving_numbers() {
     let x = two_by_three();
     assert_eq!(x.reshape([3, -1]).dims(), [3, 2]);
     assert_eq!(x.reshape([0, 1, -1]).dims(), [2, 1, 3]);
-    assert_eq!(x.reshape::<1>(Shape::new([6])).dims(), [6]);
+    assert_eq!(x.reshape::<1, _>(Shape::new([6])).dims(), [6]);
     assert_eq!(x.reshape([1usize, 6]).shape(), Shape::new([1, 6]));
     assert_eq!(x.flatten::<1>(0, -1).dims(), [6]);
     assert_eq!(x.unsqueeze_dim::<3>(-1).dims(), [2, 3, 1]);
@@ -260,6 +260,13 @@ fn casts_between_dtypes_and_kinds() {
         [-2.0, 0.0, 2.0],
     );
     assert_eq!(<f16 as Element>::DTYPE, DType::F16);
+}
+
+#[test]
+fn devices_say_which_dtypes_they_hold() {
+    for device in [Device::cpu(), Device::reference()] {
+        assert!([DType::F16, DType::F64, DType::Bool].iter().all(|&d| device.supports_dtype(d)));
+    }
 }
 
 #[test]

@@ -184,6 +184,9 @@ fn tensors_are_read_back() {
     assert!(x.try_to_vec::<f64>().is_err() && x.clone().try_into_vec::<i64>().is_err());
     assert!(x.clone().try_into_scalar::<f32>().unwrap_err().to_string().contains("one element"));
     assert_eq!(x.sum().try_into_scalar::<f64>().unwrap(), 10.0);
+    assert_eq!(x.transpose().to_vec_as::<i64>(), [1, 3, 2, 4]);
+    assert_eq!(x.clone().into_vec_as::<f64>(), x.clone().try_into_vec_as::<f64>().unwrap());
+    assert!(Tensor::<1>::zeros([2], &Device::shape_only()).try_to_vec_as::<f32>().is_err());
     assert!(text(|| x.to_vec::<f64>()).contains("not f64"));
     assert!(Tensor::<1>::zeros([2], &Device::shape_only()).try_into_data().is_err());
     let [sum, whole] = Transaction::default()
@@ -212,7 +215,7 @@ fn vectors_become_tensors_and_vectors_again_without_a_copy() {
     // An operation that owns the tensor writes into the memory of the `Vec`.
     let y = x + 1.0;
     assert_eq!(y.as_slice::<f32>().unwrap().as_ptr(), address);
-    let flat = y.reshape::<1>([1000]);
+    let flat = y.reshape::<1, _>([1000]);
     drop(y);
     let back = flat.into_vec::<f32>();
     assert_eq!((back.as_ptr(), back[999]), (address, 1000.0));
@@ -261,8 +264,9 @@ fn elements_can_be_borrowed_only_as_they_lie() {
 /// Tensors of `Vec`s go through threads and are freed once.
 #[test]
 fn adopted_memory_may_be_freed_anywhere() {
-    let tensors: Vec<_> =
-        (0..20).map(|i| Tensor::<1>::from(vec![i as f32; 1000]).reshape::<2>([10, 100])).collect();
+    let tensors: Vec<_> = (0..20)
+        .map(|i| Tensor::<1>::from(vec![i as f32; 1000]).reshape::<2, _>([10, 100]))
+        .collect();
     let sums =
         std::thread::spawn(move || tensors.iter().map(|x| x.sum().item::<f32>()).sum::<f32>());
     assert_eq!(sums.join().unwrap(), 190_000.0);

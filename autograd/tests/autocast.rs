@@ -16,7 +16,7 @@ fn each_operation_runs_in_the_precision_of_the_lists() {
     let whole = Tensor::<2, kiln_tensor::Int>::from([[1, 2], [3, 4]]);
     for half in [DType::F16, DType::BF16] {
         autocast(half, || {
-            let y = module::linear(&x, &random([5, 4]), Some(&random([5])));
+            let y = module::linear(&x, random([4, 5]), Some(random([5])));
             assert_eq!(y.dtype(), half);
             assert_eq!(activation::relu(&y).dtype(), half, "as its input");
             for full in [y.exp(), y.log(), y.powf_scalar(2), activation::softmax(&y, 1)] {
@@ -41,11 +41,11 @@ fn each_operation_runs_in_the_precision_of_the_lists() {
 /// bf16 (8 bits, a few roundings in a row).
 #[test]
 fn gradients_are_those_of_full_precision_up_to_rounding() {
-    let (w, b) = (random([8, 16]).require_grad(), random([8]).require_grad());
-    let v = random([1, 8]).require_grad();
+    let (w, b) = (random([16, 8]).require_grad(), random([8]).require_grad());
+    let v = random([8, 1]).require_grad();
     let x = random([32, 16]);
     let loss = || {
-        let h = activation::tanh(module::linear(&x, &w, Some(&b)));
+        let h = activation::tanh(module::linear(&x, &w, Some(b.clone())));
         module::linear(&h, &v, None).square().mean()
     };
     let gradients = |loss: Tensor<1>| {

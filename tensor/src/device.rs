@@ -5,9 +5,10 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::backend::{Backend, MemoryStats};
 use crate::cpu::Cpu;
+use crate::op::{Fill, Meta, Op};
 use crate::reference::Reference;
 use crate::shape_only::ShapeOnly;
-use crate::{Error, Result};
+use crate::{DType, Error, Result, Scalar, Shape};
 
 /// A device: where tensors live and which [`Backend`] computes on them.
 ///
@@ -78,6 +79,12 @@ impl Device {
     /// The name: `cpu`, `cuda:0`.
     pub fn name(&self) -> &'static str {
         self.0.backend.name()
+    }
+
+    /// Whether tensors of `dtype` can be made on the device.
+    pub fn supports_dtype(&self, dtype: DType) -> bool {
+        let meta = Meta::new(Shape::SCALAR, dtype);
+        self.backend().supports(&Op::Fill(Fill { value: Scalar::Int(0), meta }))
     }
 
     /// Waits until all work on the device is done.

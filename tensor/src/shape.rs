@@ -92,12 +92,6 @@ impl Shape {
         }
     }
 
-    /// The extents.
-    #[inline]
-    pub fn as_slice(&self) -> &[usize] {
-        self
-    }
-
     /// The same shape with the extent of `axis` replaced.
     #[inline]
     pub fn with(mut self, axis: usize, extent: usize) -> Self {
@@ -231,6 +225,18 @@ pub trait AxisIndex {
     fn signed(self) -> isize;
 }
 
+macro_rules! axis_index {
+    ($($type:ty)*) => {$(
+        impl AxisIndex for $type {
+            #[inline]
+            fn signed(self) -> isize {
+                self as isize
+            }
+        }
+    )*};
+}
+axis_index!(i8 i16 i32 i64 isize u8 u16 u32);
+
 impl AxisIndex for usize {
     #[inline]
     fn signed(self) -> isize {
@@ -238,31 +244,10 @@ impl AxisIndex for usize {
     }
 }
 
-impl AxisIndex for isize {
+impl AxisIndex for u64 {
     #[inline]
     fn signed(self) -> isize {
-        self
-    }
-}
-
-impl AxisIndex for u32 {
-    #[inline]
-    fn signed(self) -> isize {
-        self as isize
-    }
-}
-
-impl AxisIndex for i32 {
-    #[inline]
-    fn signed(self) -> isize {
-        self as isize
-    }
-}
-
-impl AxisIndex for i64 {
-    #[inline]
-    fn signed(self) -> isize {
-        self as isize
+        isize::try_from(self).unwrap_or(isize::MAX)
     }
 }
 

@@ -65,6 +65,29 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
         self.into_any().into_vec()
     }
 
+    /// A copy of the elements in row-major order, converted to `E`.
+    #[track_caller]
+    pub fn to_vec_as<E: Element>(&self) -> Vec<E> {
+        self.try_to_vec_as().or_fail()
+    }
+
+    /// The elements in row-major order, converted to `E`; without a copy where
+    /// [`Tensor::into_vec`] needs none.
+    #[track_caller]
+    pub fn into_vec_as<E: Element>(self) -> Vec<E> {
+        self.try_into_vec_as().or_fail()
+    }
+
+    /// As [`Tensor::to_vec_as`], with an error if the device fails.
+    pub fn try_to_vec_as<E: Element>(&self) -> Result<Vec<E>> {
+        self.try_to_data()?.into_dtype(E::DTYPE).into_vec()
+    }
+
+    /// As [`Tensor::into_vec_as`], with an error if the device fails.
+    pub fn try_into_vec_as<E: Element>(self) -> Result<Vec<E>> {
+        self.try_into_data()?.into_dtype(E::DTYPE).into_vec()
+    }
+
     /// The only element, converted to `E`. Panics if there is not exactly one.
     #[track_caller]
     pub fn into_scalar<E: Element>(self) -> E {

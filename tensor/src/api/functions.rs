@@ -86,6 +86,25 @@ impl<const D: usize> Tensor<D, Float> {
         trunc: Trunc;
     }
 
+    /// The nearest number with this many decimals, halves to an even last one:
+    /// `torch.round(x, decimals=decimals)`. An element without further decimals stays as it is.
+    ///
+    /// ```
+    /// use kiln_tensor::Tensor;
+    /// let x = Tensor::<1>::from([2.7183, -0.125]).round_to(2);
+    /// assert_eq!(x.to_vec::<f32>(), [2.72, -0.12]);
+    /// ```
+    #[track_caller]
+    pub fn round_to(&self, decimals: u32) -> Self {
+        let scale = 10f64.powi(i32::try_from(decimals).unwrap_or(i32::MAX));
+        let scaled = self.mul_scalar(scale);
+        let whole = scaled.round();
+        // False where the scaled element is whole and where it overflows; such an element passes no
+        // gradient either.
+        let differs = whole.sub(&scaled).abs().greater_elem(0);
+        self.detach().mask_where(differs, whole.div_scalar(scale))
+    }
+
     /// The derivative of `digamma` of this order, `digamma` itself for order 0: `torch.polygamma`.
     /// Panics if the order is beyond 100.
     #[track_caller]

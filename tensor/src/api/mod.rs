@@ -2,6 +2,7 @@
 
 pub mod activation;
 mod arithmetic;
+mod axes;
 mod cast;
 mod compare;
 mod complex;

@@ -3,6 +3,7 @@
 
 use smallvec::SmallVec;
 
+use crate::api::axes::AxesArg;
 use crate::error::OrFail;
 use crate::op::View;
 use crate::shape::{AxisIndex, resolve_axis};
@@ -193,7 +194,8 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     /// Without these axes, whose extents must be 1; without all such axes for an empty list. At
     /// least one axis stays.
     #[track_caller]
-    pub fn squeeze_dims<const D2: usize>(&self, axes: &[isize]) -> Tensor<D2, K> {
+    pub fn squeeze_dims<const D2: usize>(&self, axes: impl AxesArg) -> Tensor<D2, K> {
+        let axes = axes.axes();
         if axes.is_empty() {
             return self.squeeze();
         }
@@ -371,28 +373,4 @@ fn expanded(extents: &[i64], from: &Shape) -> Shape {
         }
     };
     Shape::new(extents.iter().enumerate().map(extent).collect::<Result<Dims>>().or_fail())
-}
-
-/// One axis or several, for [`Tensor::movedim`]; negative ones count from the end.
-pub trait AxesArg {
-    /// The axes as signed numbers.
-    fn axes(self) -> SmallVec<[isize; 8]>;
-}
-
-impl<A: AxisIndex> AxesArg for A {
-    fn axes(self) -> SmallVec<[isize; 8]> {
-        std::iter::once(self.signed()).collect()
-    }
-}
-
-impl<A: AxisIndex> AxesArg for Vec<A> {
-    fn axes(self) -> SmallVec<[isize; 8]> {
-        self.into_iter().map(AxisIndex::signed).collect()
-    }
-}
-
-impl<A: AxisIndex, const N: usize> AxesArg for [A; N] {
-    fn axes(self) -> SmallVec<[isize; 8]> {
-        self.into_iter().map(AxisIndex::signed).collect()
-    }
 }

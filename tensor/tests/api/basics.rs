@@ -264,6 +264,13 @@ fn casts_between_dtypes_and_kinds() {
 }
 
 #[test]
+fn devices_say_which_dtypes_they_hold() {
+    for device in [Device::cpu(), Device::reference()] {
+        assert!([DType::F16, DType::F64, DType::Bool].iter().all(|&d| device.supports_dtype(d)));
+    }
+}
+
+#[test]
 fn random_numbers_have_their_moments_and_follow_the_seed() {
     // A generator of its own: other tests draw from the processor's.
     let device = Device::reference();

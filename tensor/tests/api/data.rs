@@ -184,6 +184,9 @@ fn tensors_are_read_back() {
     assert!(x.try_to_vec::<f64>().is_err() && x.clone().try_into_vec::<i64>().is_err());
     assert!(x.clone().try_into_scalar::<f32>().unwrap_err().to_string().contains("one element"));
     assert_eq!(x.sum().try_into_scalar::<f64>().unwrap(), 10.0);
+    assert_eq!(x.transpose().to_vec_as::<i64>(), [1, 3, 2, 4]);
+    assert_eq!(x.clone().into_vec_as::<f64>(), x.clone().try_into_vec_as::<f64>().unwrap());
+    assert!(Tensor::<1>::zeros([2], &Device::shape_only()).try_to_vec_as::<f32>().is_err());
     assert!(text(|| x.to_vec::<f64>()).contains("not f64"));
     assert!(Tensor::<1>::zeros([2], &Device::shape_only()).try_into_data().is_err());
     let [sum, whole] = Transaction::default()

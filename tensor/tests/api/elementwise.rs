@@ -72,6 +72,18 @@ fn integers_and_fractions() {
 }
 
 #[test]
+fn rounding_to_decimals() {
+    let x = floats([0.125, -0.375, 1234.5678, -0.04]);
+    close(x.round_to(2), [0.12, -0.38, 1234.57, -0.04]);
+    equals(x.round_to(0), x.round().to_data());
+    // Nothing is lost where there are no such decimals, or no number of them.
+    let large = floats([3.5, 1e30, -1e30, f32::INFINITY, 0.0]);
+    equals(large.round_to(20), large.to_data());
+    equals(large.round_to(u32::MAX), large.to_data());
+    assert!(floats([f32::NAN]).round_to(1).into_scalar::<f32>().is_nan());
+}
+
+#[test]
 fn different_dtypes_meet_at_the_wider() {
     let wide = Tensor::<1, Int>::from_data([1i64 << 40, 2], (&Device::cpu(), DType::I64));
     let narrow = Tensor::<1, Int>::from_data([1i64, 2], (&Device::cpu(), DType::I32));

@@ -102,6 +102,11 @@ fn axes_come_and_go() {
     assert_eq!(x.squeeze_dims::<3>(&[-1]).dims(), [2, 1, 3]);
     assert_eq!(x.squeeze_dims::<2>(&[1, 3]).dims(), [2, 3]);
     assert_eq!(x.squeeze_dims::<2>(&[]).dims(), [2, 3]);
+    let listed: [isize; 2] = [-3, 3];
+    assert_eq!(x.squeeze_dims::<2>(&listed[..]).dims(), [2, 3]);
+    assert_eq!(x.squeeze_dims::<2>(&listed.to_vec()).dims(), [2, 3]);
+    assert_eq!(x.squeeze_dims::<2>(&[1u8, 3]).dims(), [2, 3]);
+    assert_eq!(x.squeeze_dims::<3>(-1i64).dims(), [2, 1, 3]);
     assert!(text(|| x.squeeze_dims::<3>(&[0])).contains("axis 0 must have extent 1"));
     assert!(text(|| zeros([1]).squeeze::<0>()).contains("at least one axis must stay"));
     assert!(text(|| zeros([1, 1]).squeeze_dims::<0>(&[0, 1])).contains("at least one axis"));
@@ -118,6 +123,8 @@ fn axes_come_and_go() {
     assert_eq!(y.ravel().dims(), [60]);
     assert_eq!(y.movedim(0usize, -1).dims(), [4, 5, 3]);
     assert_eq!(y.movedim(vec![0, 1], vec![1, 0]).dims(), [4, 3, 5]);
+    assert_eq!(y.movedim(0u64, -1i8).shape().as_slice(), [4, 5, 3]);
+    assert_eq!(y.movedim(&[0u16, 1], &[1i16, 0]).dims(), [4, 3, 5]);
     assert!(text(|| y.movedim([0, 0], [1, 2])).contains("each of them once"));
     assert!(text(|| y.movedim(vec![0, 1], vec![0])).contains("as many axes"));
     assert!(text(|| y.movedim(0, 100)).contains("axis 100"));

@@ -124,7 +124,7 @@ fn axes_come_and_go() {
     assert_eq!(y.movedim(0usize, -1).dims(), [4, 5, 3]);
     assert_eq!(y.movedim(vec![0, 1], vec![1, 0]).dims(), [4, 3, 5]);
     assert_eq!(y.movedim(0u64, -1i8).shape().as_slice(), [4, 5, 3]);
-    assert_eq!(y.movedim(&[0u16, 1], &[1i16, 0]).dims(), [4, 3, 5]);
+    assert_eq!(y.movedim(vec![0u16, 1], [1i16, 0]).dims(), [4, 3, 5]);
     assert!(text(|| y.movedim([0, 0], [1, 2])).contains("each of them once"));
     assert!(text(|| y.movedim(vec![0, 1], vec![0])).contains("as many axes"));
     assert!(text(|| y.movedim(0, 100)).contains("axis 100"));

@@ -2,7 +2,7 @@
 
 use crate::op::{BinaryKind, BinaryScalar, UnaryKind};
 use crate::tensor::{Differentiable, Float, Int, Numeric, Ordered, Tensor};
-use crate::{AnyTensor, Scalar};
+use crate::{AnyTensor, DType, Scalar};
 
 macro_rules! binary {
     ($($(#[$doc:meta])* $name:ident, $scalar:ident: $kind:ident;)*) => {$(
@@ -105,15 +105,9 @@ impl<const D: usize, K: Ordered> Tensor<D, K> {
     }
 }
 
-impl<const D: usize, K: Differentiable> Tensor<D, K> {
-    binary! {
-        /// Each element to the power of its partner, with the special cases of C99; of complex
-        /// numbers `e^(b log a)`, and `a^0` is 1.
-        powf, powf_scalar: Pow;
-    }
-
+impl<const D: usize, K: Numeric> Tensor<D, K> {
     /// The matrix product of the last two axes; leading axes broadcast. `[.., m, k]` times
-    /// `[.., k, n]` is `[.., m, n]`.
+    /// `[.., k, n]` is `[.., m, n]`. Sums of integers wrap around, as in `torch.matmul`.
     ///
     /// ```
     /// use kiln_tensor::Tensor;
@@ -124,7 +118,16 @@ impl<const D: usize, K: Differentiable> Tensor<D, K> {
     /// ```
     #[track_caller]
     pub fn matmul(&self, rhs: impl AsRef<Self>) -> Self {
-        Self::from_any(self.as_any().matmul(rhs.as_ref().as_any()))
+        let (a, b) = (self.as_any(), rhs.as_ref().as_any());
+        Self::from_any(if K::holds(DType::I64) { a.int_matmul(b) } else { a.matmul(b) })
+    }
+}
+
+impl<const D: usize, K: Differentiable> Tensor<D, K> {
+    binary! {
+        /// Each element to the power of its partner, with the special cases of C99; of complex
+        /// numbers `e^(b log a)`, and `a^0` is 1.
+        powf, powf_scalar: Pow;
     }
 }
 
@@ -168,4 +171,12 @@ impl<const D: usize> Tensor<D, Int> {
 #[track_caller]
 pub(crate) fn reversed(kind: BinaryKind, scalar: impl Into<Scalar>, x: &AnyTensor) -> AnyTensor {
     x.apply(BinaryScalar { kind, scalar: scalar.into(), reversed: true }, &[])
+}
+
+impl<K: Numeric> Tensor<1, K> {
+    /// The sum of the products of two vectors: [`crate::linalg::dot`].
+    #[track_caller]
+    pub fn dot(&self, rhs: impl AsRef<Self>) -> Self {
+        crate::linalg::dot(self, rhs)
+    }
 }

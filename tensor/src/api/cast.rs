@@ -53,6 +53,43 @@ impl From<IntDType> for DType {
     }
 }
 
+impl From<DType> for FloatDType {
+    /// Panics if `dtype` is not a float dtype.
+    #[track_caller]
+    fn from(dtype: DType) -> FloatDType {
+        match dtype {
+            DType::F64 => FloatDType::F64,
+            DType::F32 => FloatDType::F32,
+            DType::F16 => FloatDType::F16,
+            DType::BF16 => FloatDType::BF16,
+            other => not_a("float", other),
+        }
+    }
+}
+
+impl From<DType> for IntDType {
+    /// Panics if `dtype` is not an integer dtype.
+    #[track_caller]
+    fn from(dtype: DType) -> IntDType {
+        match dtype {
+            DType::I64 => IntDType::I64,
+            DType::I32 => IntDType::I32,
+            DType::I16 => IntDType::I16,
+            DType::I8 => IntDType::I8,
+            DType::U64 => IntDType::U64,
+            DType::U32 => IntDType::U32,
+            DType::U16 => IntDType::U16,
+            DType::U8 => IntDType::U8,
+            other => not_a("int", other),
+        }
+    }
+}
+
+#[track_caller]
+fn not_a(kind: &str, dtype: DType) -> ! {
+    crate::fail(Error::Argument { op: "cast", rule: format!("{dtype} is no {kind} dtype") })
+}
+
 /// What [`Tensor::cast`] of a tensor of kind `K` takes: a [`DType`] of the same kind, a
 /// [`FloatDType`] or an [`IntDType`].
 pub trait CastTo<K>: Into<DType> {

@@ -4,7 +4,7 @@ use super::linalg;
 use crate::op::{BinaryKind, BinaryScalar, UnaryKind};
 use crate::shape::AxisIndex;
 use crate::tensor::{Differentiable, Float, Int, Numeric, Ordered, Tensor};
-use crate::{AnyTensor, Scalar};
+use crate::{AnyTensor, DType, Scalar};
 
 macro_rules! binary {
     ($($(#[$doc:meta])* $name:ident, $scalar:ident: $kind:ident;)*) => {$(
@@ -107,15 +107,9 @@ impl<const D: usize, K: Ordered> Tensor<D, K> {
     }
 }
 
-impl<const D: usize, K: Differentiable> Tensor<D, K> {
-    binary! {
-        /// Each element to the power of its partner, with the special cases of C99; of complex
-        /// numbers `e^(b log a)`, and `a^0` is 1.
-        powf, powf_scalar: Pow;
-    }
-
+impl<const D: usize, K: Numeric> Tensor<D, K> {
     /// The matrix product of the last two axes; leading axes broadcast. `[.., m, k]` times
-    /// `[.., k, n]` is `[.., m, n]`.
+    /// `[.., k, n]` is `[.., m, n]`. Sums of integers wrap around, as in `torch.matmul`.
     ///
     /// ```
     /// use kiln_tensor::Tensor;
@@ -126,7 +120,16 @@ impl<const D: usize, K: Differentiable> Tensor<D, K> {
     /// ```
     #[track_caller]
     pub fn matmul(&self, rhs: impl AsRef<Self>) -> Self {
-        Self::from_any(self.as_any().matmul(rhs.as_ref().as_any()))
+        let (a, b) = (self.as_any(), rhs.as_ref().as_any());
+        Self::from_any(if K::holds(DType::I64) { a.int_matmul(b) } else { a.matmul(b) })
+    }
+}
+
+impl<const D: usize, K: Differentiable> Tensor<D, K> {
+    binary! {
+        /// Each element to the power of its partner, with the special cases of C99; of complex
+        /// numbers `e^(b log a)`, and `a^0` is 1.
+        powf, powf_scalar: Pow;
     }
 }
 

@@ -45,6 +45,34 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
         Self::zeros(shape, options)
     }
 
+    /// Takes this tensor out of its variable, where one without elements stays: extent 0 on every axis.
+    ///
+    /// ```
+    /// use kiln_tensor::Tensor;
+    /// let mut x = Tensor::<1>::from([1.0, 2.0]);
+    /// let taken = x.extract();
+    /// assert_eq!((taken.dims(), x.dims()), ([2], [0]));
+    /// ```
+    #[track_caller]
+    pub fn extract(&mut self) -> Self {
+        let empty = Self::zeros([0; D], (&self.device(), self.dtype()));
+        std::mem::replace(self, empty)
+    }
+
+    /// Replaces this tensor by what `f` makes of it.
+    ///
+    /// ```
+    /// use kiln_tensor::Tensor;
+    /// let mut x = Tensor::<1>::from([1.0, 2.0]);
+    /// x.inplace(|x| x.mul_scalar(10.0));
+    /// assert_eq!(x.into_data().to_vec::<f32>()?, [10.0, 20.0]);
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn inplace(&mut self, f: impl FnOnce(Self) -> Self) {
+        *self = f(self.extract());
+    }
+
     /// As [`Tensor::zeros_like`].
     pub fn empty_like(&self) -> Self {
         self.zeros_like()

@@ -267,6 +267,11 @@ fn part(op: &'static str, slices: impl SliceArg, shape: &Shape) -> Result<View> 
     Ok(view.unwrap_or_else(|| View::Slice(SmallVec::new())))
 }
 
+/// Whether there is nothing in the part.
+fn is_empty(view: &View, shape: Shape) -> bool {
+    view.layout(&crate::Layout::contiguous(shape)).or_fail().shape().contains(&0)
+}
+
 impl<const D: usize, K: Kind> Tensor<D, K> {
     /// A part of the tensor; axes without a part are kept whole. No byte moves.
     ///
@@ -296,8 +301,8 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     }
 
     /// This tensor with a part replaced by `values`, which have the shape of the part:
-    /// `torch.slice_scatter`. Gradients flow to both. [`Tensor::slice_assign_inplace`] saves the
-    /// copy.
+    /// `torch.slice_scatter`. Gradients flow to both. Nothing changes if the part is empty.
+    /// [`Tensor::slice_assign_inplace`] saves the copy.
     ///
     /// ```
     /// use kiln_tensor::{Int, Tensor, s};
@@ -309,6 +314,9 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     #[track_caller]
     pub fn slice_assign(&self, slices: impl SliceArg, values: impl AsRef<Self>) -> Self {
         let view = part("slice_assign", slices, &self.shape()).or_fail();
+        if is_empty(&view, self.shape()) {
+            return self.clone();
+        }
         Self::from_any(self.as_any().assign(view, values.as_ref().as_any()))
     }
 
@@ -318,7 +326,9 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     #[track_caller]
     pub fn slice_assign_inplace(&mut self, slices: impl SliceArg, values: impl AsRef<Self>) {
         let view = part("slice_assign", slices, &self.shape()).or_fail();
-        self.as_any_mut().assign_inplace(view, values.as_ref().as_any());
+        if !is_empty(&view, self.shape()) {
+            self.as_any_mut().assign_inplace(view, values.as_ref().as_any());
+        }
     }
 
     /// This tensor with every element of a part replaced by `value`.

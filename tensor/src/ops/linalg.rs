@@ -1,8 +1,12 @@
 //! Functions of matrices as methods of [`AnyTensor`]: what the typed functions of
 //! [`linalg`](crate::linalg), the decompositions and the gradient rules share.
 
+use crate::error::OrFail;
 use crate::op::{Arange, Axes, Factor, FactorKind, Meta, ReduceKind, Solve, SolveKind, View};
 use crate::{AnyTensor, DType, Error, Scalar, Shape};
+
+/// Products of integers that [`AnyTensor::int_matmul`] holds in memory at a time.
+const INT_PRODUCTS: usize = 1 << 20;
 
 impl AnyTensor {
     /// A function of each matrix with one result.
@@ -87,6 +91,42 @@ impl AnyTensor {
     fn reduce_last(&self, kind: ReduceKind) -> Self {
         let axis = self.rank() - 1;
         self.reduce(kind, Axes::single(axis)).reshape(self.shape().without(axis))
+    }
+
+    /// The matrix product of integers, which wraps around. Products are made and summed for some
+    /// rows at a time, so that memory stays small.
+    #[track_caller]
+    pub fn int_matmul(&self, rhs: &Self) -> Self {
+        let (left, right) = (self.shape(), rhs.shape());
+        let wrong = |rule| Error::Shape { op: "matmul", shapes: vec![left, right], rule };
+        let (Some((a_batch, &[m, k])), Some((b_batch, &[k2, n]))) =
+            (left.split_last_chunk(), right.split_last_chunk())
+        else {
+            crate::fail(wrong("both need at least two axes".into()))
+        };
+        if k != k2 {
+            let rule = format!("the left has {k} columns, the right {k2} rows; they must be equal");
+            crate::fail(wrong(rule))
+        }
+        let batch = Shape::try_new(a_batch).or_fail().broadcast(&Shape::try_new(b_batch).or_fail());
+        let Some(batch) = batch else {
+            crate::fail(wrong("the batch axes do not broadcast".into()))
+        };
+        let axis = a_batch.len();
+        let columns = rhs.transpose().insert_axis(b_batch.len());
+        let each = batch.iter().product::<usize>() * n * k;
+        let rows = (INT_PRODUCTS / each.max(1)).clamp(1, m.max(1));
+        let product = |start: usize| {
+            let part = self.narrow(axis, start, rows.min(m - start));
+            let products = part.insert_axis(axis + 1).mul(&columns);
+            products.sum_last().cast(products.dtype())
+        };
+        if rows >= m {
+            return product(0);
+        }
+        let parts: Vec<_> = (0..m).step_by(rows).map(product).collect();
+        let parts: Vec<_> = parts.iter().collect();
+        Self::cat(&parts, batch.len())
     }
 
     /// The sum of the last axis, which goes.

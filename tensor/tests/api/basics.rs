@@ -2,8 +2,8 @@
 
 use kiln_tensor::op::{Activation, Conv2dOptions};
 use kiln_tensor::{
-    Bool, DType, Device, Distribution, Element, Float, Int, Options, Shape, Slice, Tensor,
-    TensorData, activation, bf16, f16, module, s,
+    Bool, DType, Device, Distribution, Element, Float, FloatDType, Int, IntDType, Options, Shape,
+    Slice, Tensor, TensorData, activation, bf16, f16, module, s,
 };
 
 use crate::common::*;
@@ -348,4 +348,25 @@ fn activations() {
     close(activation::softmax(floats([0.0, 0.0]), -1), [0.5, 0.5]);
     close(activation::log_softmax(floats([0.0, 0.0]), 0), [-2f32.ln(); 2]);
     assert_eq!(std::any::type_name::<Float>(), "kiln_tensor::tensor::Float");
+}
+
+#[test]
+fn a_tensor_is_taken_out_of_its_variable() {
+    let mut x = bools([true, false]);
+    let taken = x.extract();
+    assert_eq!((taken.dims(), x.dims(), x.dtype()), ([2], [0], DType::Bool));
+    x = taken;
+    x.inplace(|x| x.bool_not());
+    equals(x, [false, true]);
+    let mut y = ints([2, 3]);
+    y.inplace(|y| y.clone() * y);
+    equals(y, [4, 9]);
+}
+
+#[test]
+fn dtypes_of_a_kind() {
+    assert_eq!(IntDType::from(DType::U16), IntDType::U16);
+    assert_eq!(FloatDType::from(DType::BF16), FloatDType::BF16);
+    assert!(text(|| IntDType::from(DType::F32)).contains("no int dtype"));
+    assert!(text(|| FloatDType::from(DType::Bool)).contains("no float dtype"));
 }

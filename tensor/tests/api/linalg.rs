@@ -1,7 +1,7 @@
 //! Linear algebra on numbers that can be checked by eye, and what a wrong use says.
 
 use kiln_tensor::linalg::{self, Norm};
-use kiln_tensor::{DType, Device, Int, Tensor, TensorData, einsum};
+use kiln_tensor::{DType, Device, FloatDType, Int, Tensor, TensorData, einsum};
 
 use crate::common::{close, equals, floats, ints, text};
 
@@ -199,4 +199,26 @@ fn similarities_and_distances() {
         2,
     );
     equals(none, [[0.0f32; 3]; 2]);
+}
+
+#[test]
+fn products_of_integer_matrices() {
+    let whole =
+        |n: i64, m: usize, k: usize| Tensor::<1, Int>::arange(0..n, &Device::cpu()).reshape([m, k]);
+    let a = whole(6, 2, 3);
+    equals(a.matmul(a.transpose()), [[5, 14], [14, 50]]);
+    let batches = Tensor::<3, Int>::from([[[1, 0], [0, 1]], [[2, 0], [0, -1]]]);
+    equals(batches.matmul(a.unsqueeze::<3>()), [[[0, 1, 2], [3, 4, 5]], [[0, 2, 4], [-3, -4, -5]]]);
+    // More products than are held at a time.
+    let (a, b) = (whole(200 * 90, 200, 90), whole(90 * 150, 90, 150));
+    let expected = a.cast(FloatDType::F64).matmul(b.cast(FloatDType::F64));
+    assert_eq!(a.matmul(&b).to_data(), expected.int().to_data());
+    let narrow = Tensor::<2, Int>::from([[100]]).cast(DType::I8);
+    let wrapped = narrow.matmul(&narrow);
+    assert_eq!((wrapped.dtype(), wrapped.into_scalar::<i64>()), (DType::I8, 16));
+    equals(whole(0, 2, 0).matmul(whole(0, 0, 2)), [[0, 0], [0, 0]]);
+    let columns = text(|| b.matmul(&b));
+    assert!(columns.contains("the left has 150 columns, the right 90 rows"), "{columns}");
+    let single = floats([1.0, 2.0]);
+    equals(single.dot(floats([3.0, 4.0])), [11.0f32]);
 }

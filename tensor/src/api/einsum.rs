@@ -127,7 +127,7 @@ where
     EinsumRank::<R>::sum(equation, operands)
 }
 
-/// The rank of the result of an equation, at least 1, or [`ANY_RANK`].
+/// The rank of the result of an equation, at least 1, or `usize::MAX` if that depends on the operands.
 pub const fn einsum_rank(equation: &str) -> usize {
     let text = equation.as_bytes();
     let mut arrow = 0;

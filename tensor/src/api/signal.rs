@@ -1,4 +1,4 @@
-//! Signals: spectra as pairs of real tensors, and windows. [`fft`](crate::fft) has the transforms
+//! Signals: spectra as pairs of real tensors, and windows. [`crate::fft`] has the transforms
 //! with complex tensors.
 
 use std::f64::consts::PI;

@@ -13,7 +13,7 @@ pub struct Binary {
     pub kind: BinaryKind,
 }
 
-/// The functions of [`Binary`] and [`BinaryScalar`].
+/// The functions of [`Binary`] and [`BinaryScalar`](super::BinaryScalar).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum BinaryKind {

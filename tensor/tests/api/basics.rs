@@ -367,6 +367,6 @@ fn a_tensor_is_taken_out_of_its_variable() {
 fn dtypes_of_a_kind() {
     assert_eq!(IntDType::from(DType::U16), IntDType::U16);
     assert_eq!(FloatDType::from(DType::BF16), FloatDType::BF16);
-    assert!(text(|| IntDType::from(DType::F32)).contains("no int dtype"));
+    assert!(text(|| IntDType::from(DType::F32)).contains("no integer dtype"));
     assert!(text(|| FloatDType::from(DType::Bool)).contains("no float dtype"));
 }

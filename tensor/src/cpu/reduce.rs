@@ -154,36 +154,42 @@ impl<T: Combine> Kernel for Columns<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Columns { kind, first, rows, stride, out } = self;
-        let width = out.len();
+        // A constant kind in each arm lets the loops vectorise.
+        match self.kind {
+            ReduceKind::Sum | ReduceKind::Mean => self.combine(ReduceKind::Sum),
+            ReduceKind::Prod => self.combine(ReduceKind::Prod),
+            ReduceKind::Max | ReduceKind::Any => self.combine(ReduceKind::Max),
+            ReduceKind::Min | ReduceKind::All => self.combine(ReduceKind::Min),
+        }
+    }
+}
+
+impl<T: Combine> Columns<'_, T> {
+    /// Four rows in pairs: a quarter of the additions, and of their roundings, are made to the
+    /// running total. Not a closure of `run`, which would be compiled without the instruction set
+    /// of the kernel (3.6 times slower).
+    #[inline(always)]
+    fn combine(self, kind: ReduceKind) {
+        let Columns { first, rows, stride, out, .. } = self;
+        let n = out.len();
         let row = |row: usize| {
             // SAFETY: the maker of `Columns` promises `rows` rows of this width.
-            unsafe { std::slice::from_raw_parts(first.offset(row as isize * stride), width) }
+            unsafe { std::slice::from_raw_parts(first.offset(row as isize * stride), n) }
         };
-        let each = |kind: ReduceKind, out: &mut [T]| {
-            let join = |a, b| T::combine(kind, a, b);
-            out.fill(T::start(kind));
-            // Eight rows in pairs: an eighth of the additions, and of their roundings, are made to
-            // the running total.
-            for eight in 0..rows / 8 {
-                let x: [&[T]; 8] = std::array::from_fn(|i| row(8 * eight + i));
-                for i in 0..width {
-                    let low = join(join(x[0][i], x[1][i]), join(x[2][i], x[3][i]));
-                    let high = join(join(x[4][i], x[5][i]), join(x[6][i], x[7][i]));
-                    out[i] = join(out[i], join(low, high));
-                }
+        out.fill(T::start(kind));
+        for four in 0..rows / 4 {
+            let (a, b) = (row(4 * four), row(4 * four + 1));
+            let (c, d) = (row(4 * four + 2), row(4 * four + 3));
+            for i in 0..n {
+                let low = T::combine(kind, a[i], b[i]);
+                let high = T::combine(kind, c[i], d[i]);
+                out[i] = T::combine(kind, out[i], T::combine(kind, low, high));
             }
-            for x in (rows / 8 * 8..rows).map(row) {
-                for (out, &x) in out.iter_mut().zip(x) {
-                    *out = join(*out, x);
-                }
+        }
+        for x in (rows / 4 * 4..rows).map(row) {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = T::combine(kind, *out, x);
             }
-        };
-        match kind {
-            ReduceKind::Sum | ReduceKind::Mean => each(ReduceKind::Sum, out),
-            ReduceKind::Prod => each(ReduceKind::Prod, out),
-            ReduceKind::Max | ReduceKind::Any => each(ReduceKind::Max, out),
-            ReduceKind::Min | ReduceKind::All => each(ReduceKind::Min, out),
         }
     }
 }

@@ -316,8 +316,8 @@ fn columns<T: Combine>(
 ) {
     /// Columns that are combined together: their partial results stay in the first-level cache.
     const WIDTH: usize = 1024;
-    /// Rows of a group.
-    const GROUP: usize = 128;
+    /// Rows of a group: few, as their sum is made in the precision of the elements.
+    const GROUP: usize = 32;
     let (n, stride) = (reduced.shape()[0], reduced.strides()[0]);
     let inner = kept.shape()[kept.rank() - 1];
     let strips = inner.div_ceil(WIDTH);

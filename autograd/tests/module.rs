@@ -2,7 +2,7 @@
 //! of the tensor crate wrote both.
 
 #[path = "../../tensor/tests/pytorch/fixture.rs"]
-#[allow(dead_code)]
+#[allow(dead_code)] // Shared: no test file uses all of it.
 mod fixture;
 
 use fixture::{Fixture, load};

@@ -8,7 +8,7 @@ use kiln_tensor::{
     AnyTensor, Bool, Device, Float, Outputs, QuantileInterpolation, Tensor, TensorData,
 };
 
-#[allow(dead_code)]
+#[allow(dead_code)] // Shared: no test file uses all of it.
 #[path = "../../tensor/tests/pytorch/fixture.rs"]
 mod fixture;
 

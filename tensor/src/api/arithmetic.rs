@@ -24,16 +24,6 @@ macro_rules! binary {
     )*};
 }
 
-macro_rules! unary {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident;)*) => {$(
-        $(#[$doc])*
-        #[track_caller]
-        pub fn $name(&self) -> Self {
-            Self::from_any(self.as_any().unary(UnaryKind::$kind))
-        }
-    )*};
-}
-
 impl<const D: usize, K: Numeric> Tensor<D, K> {
     binary! {
         /// The sum of each pair of elements.

@@ -5,16 +5,6 @@ use crate::op::UnaryKind;
 use crate::shape::{AxisIndex, resolve_axis};
 use crate::tensor::{Differentiable, Float, Tensor};
 
-macro_rules! unary {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident;)*) => {$(
-        $(#[$doc])*
-        #[track_caller]
-        pub fn $name(&self) -> Self {
-            Self::from_any(self.as_any().unary(UnaryKind::$kind))
-        }
-    )*};
-}
-
 impl<const D: usize, K: Differentiable> Tensor<D, K> {
     unary! {
         /// One over each element.

@@ -1,5 +1,16 @@
 //! The methods of [`Tensor`](crate::Tensor), and functions on tensors, by subject.
 
+/// Methods that apply one function to each element. Stands before the modules that use it.
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident;)*) => {$(
+        $(#[$doc])*
+        #[track_caller]
+        pub fn $name(&self) -> Self {
+            Self::from_any(self.as_any().unary(UnaryKind::$kind))
+        }
+    )*};
+}
+
 pub mod activation;
 mod arithmetic;
 mod axes;

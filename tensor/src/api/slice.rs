@@ -301,7 +301,8 @@ impl<const D: usize, K: Kind> Tensor<D, K> {
     }
 
     /// This tensor with a part replaced by `values`, which have the shape of the part:
-    /// `torch.slice_scatter`. Gradients flow to both. Nothing changes if the part is empty.
+    /// `torch.slice_scatter`. Gradients flow to both. An empty part, as one beyond the
+    /// end of its axis is, takes nothing of `values`, whatever their shape.
     /// [`Tensor::slice_assign_inplace`] saves the copy.
     ///
     /// ```

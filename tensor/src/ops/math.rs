@@ -4,16 +4,6 @@ use crate::op::BinaryKind::{self, And, Greater, Less, NotEqual, Or};
 use crate::op::{Meta, UnaryKind};
 use crate::{AnyTensor, DType, Scalar};
 
-macro_rules! unary {
-    ($($name:ident: $kind:ident),* $(,)?) => {$(
-        #[doc = concat!("[`UnaryKind::", stringify!($kind), "`] of each element.")]
-        #[track_caller]
-        pub fn $name(&self) -> Self {
-            self.unary(UnaryKind::$kind)
-        }
-    )*};
-}
-
 impl AnyTensor {
     unary! {
         exp2: Exp2, asin: Asin, acos: Acos, atan: Atan, sinh: Sinh, cosh: Cosh, asinh: Asinh,

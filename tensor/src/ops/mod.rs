@@ -1,6 +1,17 @@
 //! Operations as methods of [`AnyTensor`]: the words in which decompositions, gradient rules and
 //! the typed face are written. Each panics with its operation's error text.
 
+// Stands before the modules that use it.
+macro_rules! unary {
+    ($($name:ident: $kind:ident),* $(,)?) => {$(
+        #[doc = concat!("[`UnaryKind::", stringify!($kind), "`] of each element.")]
+        #[track_caller]
+        pub fn $name(&self) -> Self {
+            self.unary(UnaryKind::$kind)
+        }
+    )*};
+}
+
 mod activation;
 mod complex;
 mod einsum;
@@ -22,16 +33,6 @@ use crate::op::{
     MatMul, Meta, Reduce, ReduceKind, Select, Softmax, Unary, UnaryKind, Unview, View, Where,
 };
 use crate::{DType, Device, Scalar, Shape};
-
-macro_rules! unary {
-    ($($name:ident: $kind:ident),* $(,)?) => {$(
-        #[doc = concat!("[`UnaryKind::", stringify!($kind), "`] of each element.")]
-        #[track_caller]
-        pub fn $name(&self) -> Self {
-            self.unary(UnaryKind::$kind)
-        }
-    )*};
-}
 
 macro_rules! binary {
     ($($name:ident, $scalar:ident: $kind:ident),* $(,)?) => {$(

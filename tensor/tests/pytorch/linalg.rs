@@ -1,6 +1,7 @@
 //! Linear algebra: `fixtures/linalg.py`. What has a gradient is compared, with it, in the tests of
 //! the autograd crate.
 
+// Without the feature the tests below are left out.
 #![cfg_attr(not(feature = "linalg"), allow(unused_imports))]
 use kiln_tensor::{DType, Tensor, TensorData, Tolerance, linalg};
 

@@ -4,7 +4,7 @@ use kiln_tensor::{DType, Device, Distribution, Shape, Tensor};
 
 /// A rule for the first values of a parameter, as in `torch.nn.init`. Random ones draw from the
 /// device's generator.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Initializer {
     /// Every element this number.
     Constant(f64),

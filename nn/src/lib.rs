@@ -37,6 +37,7 @@ pub mod nn {
     pub use crate::*;
 }
 
+pub mod config;
 mod init;
 mod layers;
 mod loss;
@@ -45,8 +46,9 @@ mod param;
 mod store;
 mod summary;
 
+pub use config::Config;
 pub use init::Initializer;
-pub use kiln_nn_derive::Module;
+pub use kiln_nn_derive::{Config, Module};
 pub use kiln_tensor::atomic_write;
 pub use layers::*;
 pub use loss::{CrossEntropyLoss, MseLoss, Reduction};

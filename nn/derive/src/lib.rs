@@ -1,4 +1,7 @@
-//! `#[derive(Module)]`: a struct or enum is a module if its fields are.
+//! `#[derive(Module)]`: a struct or enum is a module if its fields are. `#[derive(Config)]`: settings
+//! with defaults, that files can hold.
+
+mod config;
 
 use proc_macro::TokenStream;
 use proc_macro2::{Ident, Span, TokenStream as Tokens};
@@ -16,6 +19,17 @@ use syn::{Data, DeriveInput, Error, Fields, Index, Member, parse_macro_input, pa
 pub fn derive_module(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     expand(input).unwrap_or_else(Error::into_compile_error).into()
+}
+
+/// Makes a struct of settings a `Config`: `new` takes those without a default, `with_*` changes the
+/// others; it is cloned, printed, written to a file and read from one.
+///
+/// `#[config(default = value)]` gives a field its default; that of an `Option` is `None`. An enum
+/// of configs or numbers is a config too.
+#[proc_macro_derive(Config, attributes(config))]
+pub fn derive_config(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    config::expand(&input).unwrap_or_else(Error::into_compile_error).into()
 }
 
 fn expand(mut input: DeriveInput) -> syn::Result<Tokens> {

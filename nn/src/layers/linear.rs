@@ -3,35 +3,24 @@
 use kiln_tensor::op::Activation;
 use kiln_tensor::{AnyTensor, Device, Tensor, module};
 
-use crate::{Initializer, Layer, Module, Param};
+use crate::{Config, Initializer, Layer, Module, Param};
 
 /// What a [`Linear`] is made of.
-#[derive(Clone, Debug)]
+#[derive(Config, Debug)]
 pub struct LinearConfig {
-    inputs: usize,
-    outputs: usize,
-    bias: bool,
-    initializer: Initializer,
+    /// Features of the input.
+    pub inputs: usize,
+    /// Features of the output.
+    pub outputs: usize,
+    /// With or without a bias.
+    #[config(default = true)]
+    pub bias: bool,
+    /// Other first values than PyTorch's; the bias starts with them too.
+    #[config(default = Initializer::layer_default())]
+    pub initializer: Initializer,
 }
 
 impl LinearConfig {
-    /// From `inputs` to `outputs` features, with a bias.
-    pub fn new(inputs: usize, outputs: usize) -> Self {
-        Self { inputs, outputs, bias: true, initializer: Initializer::layer_default() }
-    }
-
-    /// With or without a bias.
-    pub fn with_bias(mut self, bias: bool) -> Self {
-        self.bias = bias;
-        self
-    }
-
-    /// Other first values than PyTorch's; the bias starts with them too.
-    pub fn with_initializer(mut self, initializer: Initializer) -> Self {
-        self.initializer = initializer;
-        self
-    }
-
     /// Makes the layer.
     pub fn init(&self, device: &Device) -> Linear {
         let Self { inputs, outputs, .. } = *self;

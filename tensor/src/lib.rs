@@ -57,6 +57,7 @@ pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;
 pub use compare::Tolerance;
 pub use cpu::simd::{Level, level};
+pub use cpu::{num_threads, set_num_threads};
 pub use data::TensorData;
 pub use device::{Device, Generator};
 pub use dtype::{DType, Element};

@@ -34,12 +34,15 @@ mod search;
 pub mod simd;
 mod softmax;
 mod sort;
+mod team;
 mod tile;
 mod update;
 
 use crate::backend::{Backend, MemoryStats};
 use crate::op::Op;
 use crate::{AnyTensor, Result};
+
+pub use team::{num_threads, set_num_threads};
 
 /// The processor.
 #[derive(Default)]

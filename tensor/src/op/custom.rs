@@ -141,13 +141,13 @@ impl Kept {
     /// Input `i`. Panics if the rule does not keep it.
     #[track_caller]
     pub fn input(&self, i: usize) -> &AnyTensor {
-        self.inputs[i].as_ref().expect("the rule keeps this input")
+        self.inputs.get(i).and_then(Option::as_ref).expect("the rule keeps this input")
     }
 
     /// Output `i`. Panics if the rule does not keep it.
     #[track_caller]
     pub fn output(&self, i: usize) -> &AnyTensor {
-        self.outputs[i].as_ref().expect("the rule keeps this output")
+        self.outputs.get(i).and_then(Option::as_ref).expect("the rule keeps this output")
     }
 }
 

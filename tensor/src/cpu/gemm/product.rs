@@ -3,6 +3,8 @@
 use super::kernel::{Job, Tiles};
 use super::pack::{Direct, with_buffer};
 use super::{Epilogue, Real, Source, Threads};
+use crate::cpu::parallel::{self, Shared};
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Longest block of depth. A panel of the right operand then takes 64 KiB and comes from the
@@ -58,6 +60,9 @@ pub(super) struct Product<'a, T: 'static> {
 // SAFETY: tasks on other threads write disjoint blocks of C; all else is only read.
 unsafe impl<T> Sync for Product<'_, T> {}
 
+/// Rows and columns of some blocks of C.
+type Blocks = SmallVec<[(Range<usize>, Range<usize>); 16]>;
+
 /// The right operand as the kernels read it.
 #[derive(Clone, Copy)]
 enum Right<T> {
@@ -88,15 +93,9 @@ impl<T: Real> Product<'_, T> {
         let least = if m.min(n) == 1 { PARALLEL / 4 } else { PARALLEL };
         let parallel = threads == Threads::Pool
             && m.saturating_mul(n).saturating_mul(k) >= least
-            && rayon::current_num_threads() > 1;
-        if parallel {
-            // Enters the pool once, however many times the work is divided.
-            // SAFETY: passed on to the caller.
-            rayon::scope(|_| unsafe { self.all(true) });
-        } else {
-            // SAFETY: passed on to the caller.
-            unsafe { self.all(false) }
-        }
+            && parallel::threads() > 1;
+        // SAFETY: passed on to the caller.
+        unsafe { self.all(parallel) }
     }
 
     /// Columns of a panel of the right operand.
@@ -127,7 +126,7 @@ impl<T: Real> Product<'_, T> {
         if unsafe { self.vector(parallel) } {
             return;
         }
-        let tasks = if parallel { TASKS * rayon::current_num_threads() } else { 1 };
+        let tasks = if parallel { TASKS * parallel::threads() } else { 1 };
         let task = |nk: usize| if parallel { TASK.max(m * nk / tasks) } else { usize::MAX };
         if let Some(b) = self.b.direct()
             && b.line_stride == 1
@@ -186,21 +185,23 @@ impl<T: Real> Product<'_, T> {
     /// Packs some of the right operand, together with other threads if `parallel`.
     fn pack(&self, columns: Range<usize>, depth: Range<usize>, panels: &mut [T], parallel: bool) {
         let width = self.width();
-        if parallel && panels.len() > PACK && columns.len() > width {
-            let half = (columns.len() / 2).next_multiple_of(width);
-            let (left, right) = panels.split_at_mut(half * depth.len());
-            let middle = columns.start + half;
-            rayon::join(
-                || self.pack(columns.start..middle, depth.clone(), left, true),
-                || self.pack(middle..columns.end, depth.clone(), right, true),
-            );
-        } else {
-            self.b.pack(columns, depth, width, panels);
+        let part = if parallel { (PACK / depth.len()).next_multiple_of(width) } else { usize::MAX };
+        if columns.len() <= part {
+            return self.b.pack(columns, depth, width, panels);
         }
+        let size = panels.len();
+        let panels = Shared::new(panels);
+        parallel::chunks(columns.len(), part, |piece| {
+            let (from, to) =
+                (piece.start * depth.len(), piece.end.next_multiple_of(width) * depth.len());
+            // SAFETY: each piece has its own panels, since it starts with a whole one.
+            let panels = unsafe { panels.part(from..to.min(size)) };
+            let columns = columns.start + piece.start..columns.start + piece.end;
+            self.b.pack(columns, depth.clone(), width, panels);
+        });
     }
 
-    /// Computes some of C over some of the depth, divided until a task has at most `task`
-    /// multiply-adds.
+    /// Computes some of C over some of the depth, in tasks of at most `task` multiply-adds each.
     ///
     /// # Safety
     /// As for [`Product::run`]; nothing else accesses these rows and columns of C.
@@ -212,30 +213,41 @@ impl<T: Real> Product<'_, T> {
         b: Right<T>,
         task: usize,
     ) {
+        let mut blocks = SmallVec::new();
+        self.cut(rows, columns, depth.len(), matches!(b, Right::Fresh), task, &mut blocks);
+        parallel::tasks(blocks.len(), &|i| {
+            let (rows, columns) = blocks[i].clone();
+            // SAFETY: passed on to the caller; no two blocks share an element.
+            unsafe { self.block(rows, columns, depth.clone(), b) };
+        });
+    }
+
+    /// Cuts a block of C in halves until one has at most `task` multiply-adds.
+    fn cut(
+        &self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        depth: usize,
+        fresh: bool,
+        task: usize,
+        blocks: &mut Blocks,
+    ) {
         let (m, n) = (rows.len(), columns.len());
         // Few rows make poor use of a panel on the right, few columns of a block on the left.
-        let fresh = matches!(b, Right::Fresh);
         let by_rows = !fresh && (m >= 2 * TALL || (n < 2 * WIDE && m >= n));
         let half = if by_rows { m / 2 } else { (n / 2).next_multiple_of(self.width()) };
         let whole = if by_rows { half == 0 } else { half >= n || (fresh && n < WIDE) };
-        if whole || m * n * depth.len() <= task {
-            // SAFETY: passed on to the caller.
-            return unsafe { self.block(rows, columns, depth, b) };
-        }
-        let (left, right) = if by_rows {
+        if whole || m * n * depth <= task {
+            blocks.push((rows, columns));
+        } else if by_rows {
             let middle = rows.start + half;
-            ((rows.start..middle, columns.clone()), (middle..rows.end, columns))
+            self.cut(rows.start..middle, columns.clone(), depth, fresh, task, blocks);
+            self.cut(middle..rows.end, columns, depth, fresh, task, blocks);
         } else {
             let middle = columns.start + half;
-            ((rows.clone(), columns.start..middle), (rows, middle..columns.end))
-        };
-        let other = depth.clone();
-        rayon::join(
-            // SAFETY: passed on to the caller; the other half has other rows or columns.
-            || unsafe { self.divide(left.0, left.1, other, b, task) },
-            // SAFETY: as above.
-            || unsafe { self.divide(right.0, right.1, depth, b, task) },
-        );
+            self.cut(rows.clone(), columns.start..middle, depth, fresh, task, blocks);
+            self.cut(rows, middle..columns.end, depth, fresh, task, blocks);
+        }
     }
 
     /// Computes a block of C over some of the depth, and the epilogue if the depth is the last.

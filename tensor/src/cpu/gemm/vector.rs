@@ -5,6 +5,7 @@ use super::Real;
 use super::pack::{Direct, with_buffer};
 use super::product::Product;
 use super::registers::Registers;
+use crate::cpu::parallel;
 use std::ops::Range;
 
 /// Lines of the matrix, or steps of its depth, that are read side by side: enough running sums to
@@ -206,16 +207,14 @@ impl<T: Real> Product<'_, T> {
         count: usize,
         task: usize,
     ) {
+        // Whole cache lines of C for each task.
+        let task = task.max(1).saturating_add(31) & !31;
         if lines.len() > task {
-            // Whole cache lines of C for each.
-            let middle = lines.start + (lines.len() / 2).next_multiple_of(32).min(lines.len());
-            let (left, right) = (lines.start..middle, middle..lines.end);
-            rayon::join(
-                // SAFETY: passed on to the caller; the other half has other lines.
-                || unsafe { self.lines(kernel, matrix, vectors, left, rows, count, task) },
-                // SAFETY: as above.
-                || unsafe { self.lines(kernel, matrix, vectors, right, rows, count, task) },
-            );
+            parallel::chunks(lines.len(), task, |part| {
+                let part = lines.start + part.start..lines.start + part.end;
+                // SAFETY: passed on to the caller; no two tasks have a line in common.
+                unsafe { self.lines(kernel, matrix, vectors, part, rows, count, usize::MAX) };
+            });
             return;
         }
         let most = (RESULTS / size_of::<T>()).min(lines.len());

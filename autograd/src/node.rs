@@ -137,25 +137,21 @@ impl Track for Node {
             let rule = format!("has no gradient ({reason}); `detach` its inputs");
             return Err(Error::Autograd { op: op.spec().name(), rule });
         }
-        let mut wanted = 0;
-        let mut nodes = SmallVec::new();
-        for (i, input) in inputs.iter().enumerate() {
-            let parent = input.tracked().and_then(parent);
-            wanted |= (parent.is_some() as u32) << i.min(31);
-            nodes.push(Input { meta: input.meta(), parent });
+        // Filled where it lies: a node is larger than what an addition takes time to copy.
+        let mut node = Node::new(Origin::Step(Step {
+            op: op.clone(),
+            inputs: SmallVec::new(),
+            outputs: outputs.len(),
+            caller,
+            saved: Mutex::new(Some(Saved::default())),
+        }));
+        if let Some(Node { origin: Origin::Step(step), .. }) = Arc::get_mut(&mut node) {
+            step.fill(inputs, outputs);
         }
-        let keeps = op.spec().keeps(wanted);
-        let kept = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
-        let mut saved = Saved::default();
-        for (i, &input) in inputs.iter().enumerate() {
-            saved.inputs.push(kept(keeps.inputs, i).then(|| input.clone()));
+        if let [output] = outputs {
+            output.track(Tracked { node, output: 0 });
+            return Ok(());
         }
-        for (i, output) in outputs.iter().enumerate() {
-            saved.outputs.push(kept(keeps.outputs, i).then(|| output.with_tracked(None)));
-        }
-        let saved = Mutex::new(Some(saved));
-        let step = Step { op: op.clone(), inputs: nodes, outputs: outputs.len(), caller, saved };
-        let node = Node::new(Origin::Step(step));
         for (i, output) in outputs.iter_mut().enumerate() {
             if output.dtype().is_differentiable() {
                 output.track(Tracked { node: node.clone(), output: i as u32 });
@@ -166,6 +162,31 @@ impl Track for Node {
 }
 
 impl Step {
+    /// Notes where gradients go, and saves what backward needs.
+    fn fill(&mut self, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
+        let mut wanted = 0;
+        for (i, input) in inputs.iter().enumerate() {
+            let parent = input.tracked().and_then(parent);
+            wanted |= (parent.is_some() as u32) << i.min(31);
+            self.inputs.push(Input { meta: input.meta(), parent });
+        }
+        let keeps = self.op.spec().keeps(wanted);
+        let saved = self.saved.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(saved) = saved else { return };
+        let kept = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
+        if keeps.inputs != 0 {
+            let keep =
+                |(i, &input): (usize, &&AnyTensor)| kept(keeps.inputs, i).then(|| input.clone());
+            saved.inputs.extend(inputs.iter().enumerate().map(keep));
+        }
+        if keeps.outputs != 0 {
+            let keep = |(i, output): (usize, &AnyTensor)| {
+                kept(keeps.outputs, i).then(|| output.with_tracked(None))
+            };
+            saved.outputs.extend(outputs.iter().enumerate().map(keep));
+        }
+    }
+
     /// The saved values; afterwards they are gone, unless they are to be retained. `None` if they
     /// are gone already.
     pub fn saved(&self, retain: bool) -> Option<Saved> {

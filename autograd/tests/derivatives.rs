@@ -130,6 +130,21 @@ fn second_derivatives_agree_with_each_other() {
     close(&h, [[10.0, 6.0], [6.0, 0.0]]);
 }
 
+/// The second derivative by two numbers is the product of all others, whatever is zero.
+#[test]
+fn a_product_with_zeros_has_second_derivatives() {
+    for zeros in [vec![], vec![1], vec![0, 1], vec![1, 3], vec![0, 1, 2]] {
+        let mut x = vec![2.0, 7.0, 3.0, 5.0];
+        zeros.iter().for_each(|&i| x[i] = 0.0);
+        let h: Tensor<2> =
+            hessian(|x: &Tensor<1>| x.reshape([2, 2]).prod(), &doubles::<1>(x.as_slice()));
+        let others = |i, j| (0..4).filter(move |&k| k != i && k != j);
+        let entry = |i, j| if i == j { 0.0 } else { others(i, j).map(|k| x[k]).product::<f64>() };
+        let expected: Vec<f64> = (0..16).map(|at| entry(at / 4, at % 4)).collect();
+        close(&h.reshape([16]), expected.as_slice());
+    }
+}
+
 #[test]
 fn functions_that_do_not_depend_on_their_argument_have_zero_derivatives() {
     let x = doubles::<1>([1.0, 2.0]);

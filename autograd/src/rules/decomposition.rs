@@ -27,7 +27,7 @@ pub(super) fn through_decomposition(
                 dys.iter().flatten().next().expect("a gradient").device(),
             )
         };
-        let value = cx.saved.inputs[i].clone().unwrap_or_else(zeros);
+        let value = cx.saved.inputs.get(i).cloned().flatten().unwrap_or_else(zeros);
         if !cx.wants(i) {
             boundary.push(None);
             inputs.push(value.detach());

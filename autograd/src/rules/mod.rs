@@ -304,19 +304,7 @@ fn reduce(op: &Reduce, cx: &mut Context<'_>, dy: &AnyTensor) -> AnyTensor {
             let n = shape.num_elements() as f64 / dy.num_elements().max(1) as f64;
             dy.mul_scalar(1.0 / n).expand(shape)
         }
-        ReduceKind::Prod => {
-            // The product of the others: of all over this one, but where that is 0 / 0. Then it is
-            // the product of the rest at the only zero, and zero if there are more.
-            let x = cx.input(0);
-            let is_zero = x.equal_scalar(0);
-            let zeros = is_zero.cast(x.dtype()).reduce(ReduceKind::Sum, op.axes);
-            let rest = x.ones_like().select_where(&is_zero, &x);
-            let product = rest.reduce(ReduceKind::Prod, op.axes);
-            let others = product.div(&rest);
-            let alone = others.mul(&zeros.equal_scalar(0).cast(x.dtype()));
-            let at_zero = product.mul(&zeros.equal_scalar(1).cast(x.dtype()));
-            dy.mul(&at_zero.select_where(&is_zero, &alone))
-        }
+        ReduceKind::Prod => dy.mul(&scan::others(&cx.input(0), op.axes)),
         // Equal extrema share, as `torch.amax` does.
         ReduceKind::Max | ReduceKind::Min => {
             let (x, y) = (cx.input(0), cx.output(0));

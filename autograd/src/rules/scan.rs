@@ -1,7 +1,7 @@
 //! Gradients of running totals. Each is a running total from the other end.
 
 use kiln_tensor::AnyTensor;
-use kiln_tensor::op::{LinearRecurrence, Scan, ScanKind};
+use kiln_tensor::op::{Axes, LinearRecurrence, ReduceKind, Scan, ScanKind};
 
 use super::{Context, Results};
 
@@ -45,6 +45,41 @@ pub(super) fn scan(op: &Scan, cx: &mut Context<'_>, dy: &AnyTensor) -> AnyTensor
             dy.gather_backward(axis, *cx.shape(0), &indices)
         }
     }
+}
+
+/// The product of all other entries along `axes`, for each entry. Without a division, so that it can
+/// be differentiated again whatever entries are zero; only of complex numbers there are no running
+/// products.
+pub(super) fn others(x: &AnyTensor, axes: Axes) -> AnyTensor {
+    if x.dtype().is_complex() {
+        return quotients(x, axes);
+    }
+    let (mut lines, mut product) = (x.clone(), None);
+    for axis in (0..x.rank()).filter(|&axis| axes.contains(axis) && x.num_elements() > 0) {
+        let before = delayed_by(&lines.scan(ScanKind::Prod, axis), axis, 1);
+        let reversed = lines.reverse(axis);
+        let after = delayed_by(&reversed.scan(ScanKind::Prod, axis), axis, 1).reverse(axis);
+        // Those of the same line, times all other lines.
+        let others = before.mul(&after);
+        product = Some(match product {
+            Some(inner) => others.mul(&inner),
+            None => others,
+        });
+        lines = lines.reduce(ReduceKind::Prod, Axes::single(axis));
+    }
+    product.unwrap_or_else(|| x.ones_like())
+}
+
+/// As [`others`]: all over this one, but where that is 0 / 0. Then it is the product of the rest at
+/// the only zero, and zero if there are more.
+fn quotients(x: &AnyTensor, axes: Axes) -> AnyTensor {
+    let is_zero = x.equal_scalar(0);
+    let zeros = is_zero.cast(x.dtype()).reduce(ReduceKind::Sum, axes);
+    let rest = x.ones_like().select_where(&is_zero, x);
+    let product = rest.reduce(ReduceKind::Prod, axes);
+    let alone = product.div(&rest).mul(&zeros.equal_scalar(0).cast(x.dtype()));
+    let at_zero = product.mul(&zeros.equal_scalar(1).cast(x.dtype()));
+    at_zero.select_where(&is_zero, &alone)
 }
 
 /// `exp(a - b)`, where equal infinities have no difference.

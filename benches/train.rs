@@ -44,7 +44,9 @@ fn train(c: &mut Criterion) {
 
     let (x, y) = (random([8, 128, 384]), random([8, 128, 384]));
     let model = Block::new(384, 12, 1536, &device);
-    step(c, "block_8x128", model, |model| MseLoss::new().forward(&model.forward(&x), &y));
+    step(c, "block_8x128", model, |model| {
+        MseLoss::new().forward(model.forward(&x), &y, Reduction::Mean)
+    });
 }
 
 fn config() -> Criterion {

@@ -61,6 +61,7 @@ pub use device::device;
 /// All that a training program needs.
 pub mod prelude {
     pub use crate::autograd::{Autograd, Backward, Gradients, checkpoint, no_grad};
+    pub use crate::nn::loss::*;
     pub use crate::nn::{
         AvgPool2d, AvgPool2dConfig, BatchNorm2d, BatchNorm2dConfig, Conv2d, Conv2dConfig,
         CrossEntropyLoss, Dropout, DropoutConfig, Embedding, EmbeddingConfig, Flatten, Gelu,

@@ -38,21 +38,28 @@ pub mod nn {
 }
 
 pub mod config;
+mod containers;
 mod init;
 mod layers;
-mod loss;
+pub mod loss;
 mod module;
 mod param;
+mod pattern;
 mod store;
 mod summary;
+mod tied;
+mod visitor;
 
 pub use config::Config;
-pub use init::Initializer;
+pub use init::{Initializer, Nonlinearity};
 pub use kiln_nn_derive::{Config, Module};
 pub use kiln_tensor::atomic_write;
 pub use layers::*;
-pub use loss::{CrossEntropyLoss, MseLoss, Reduction};
+pub use loss::*;
 pub use module::{Module, Path, Visitor, VisitorMut};
 pub use param::{Buffer, Mode, Param};
+pub use pattern::{ParamGroups, PathPattern};
 pub use store::{LoadReport, StateDict};
 pub use summary::{Summary, SummaryRow};
+#[doc(hidden)]
+pub use tied::{visit_tied, visit_tied_mut};

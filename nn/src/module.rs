@@ -1,11 +1,12 @@
 //! What a module is: something whose parameters, buffers and modes can be visited.
 
 use std::fmt;
-use std::marker::PhantomData;
 
-use kiln_tensor::{AnyTensor, Device, Result};
+use kiln_tensor::{AnyTensor, DType, Device, Error, Result, fail};
 
+use crate::PathPattern;
 use crate::store::{LoadReport, StateDict};
+pub use crate::visitor::{Visitor, VisitorMut};
 
 /// Where a parameter is inside of a model: `layers.0.weight`. A path is a chain of borrowed names,
 /// so walking over a model allocates nothing.
@@ -72,43 +73,6 @@ impl fmt::Debug for Path<'_> {
     }
 }
 
-/// Looks at the tensors of a module, in the order of declaration.
-pub trait Visitor {
-    /// A parameter or a buffer, unless the method for its kind is written.
-    fn tensor(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-        let _ = (path, tensor);
-    }
-    /// A parameter, which is trained.
-    fn param(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-        self.tensor(path, tensor);
-    }
-    /// A buffer, which is saved but not trained.
-    fn buffer(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-        self.tensor(path, tensor);
-    }
-}
-
-/// Changes the tensors of a module, in the order of declaration. A tensor that is replaced must
-/// keep its rank and kind.
-pub trait VisitorMut {
-    /// A parameter or a buffer, unless the method for its kind is written.
-    fn tensor(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
-        let _ = (path, tensor);
-    }
-    /// A parameter, which is trained.
-    fn param(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
-        self.tensor(path, tensor);
-    }
-    /// A buffer, which is saved but not trained.
-    fn buffer(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
-        self.tensor(path, tensor);
-    }
-    /// Whether a layer behaves as in training.
-    fn mode(&mut self, training: &mut bool) {
-        let _ = training;
-    }
-}
-
 /// A model or a part of one. Derive it: `#[derive(Module)]`.
 ///
 /// A field that is no module is an error, unless it is marked:
@@ -146,6 +110,38 @@ pub trait VisitorMut {
 ///     factor: kiln_tensor::Tensor<1>,
 /// }
 /// ```
+///
+/// # Tied weights
+///
+/// A weight that a model uses in two places is one parameter of one field, and `forward` takes it
+/// from there. PyTorch's files know it by both names; `tied` gives the second one, which loading
+/// accepts in the place of the first. If the model has a parameter of its own under that name,
+/// nothing is tied:
+///
+/// ```
+/// # extern crate kiln_nn as kiln;
+/// use kiln_nn::{Embedding, EmbeddingConfig, Linear, Module};
+/// use kiln_tensor::{Device, Int, Tensor, module};
+/// #[derive(Module)]
+/// #[module(tied("lm_head.weight", to = "wte.weight"))]
+/// struct Model {
+///     wte: Embedding,
+///     lm_head: Option<Linear>,
+/// }
+/// impl Model {
+///     fn forward(&self, tokens: &Tensor<2, Int>) -> Tensor<3> {
+///         let x = self.wte.forward(tokens);
+///         match &self.lm_head {
+///             Some(head) => head.forward(&x),
+///             None => module::linear_activation(&x, &self.wte.weight, None, None),
+///         }
+///     }
+/// }
+/// let model = Model { wte: EmbeddingConfig::new(5, 2).init(&Device::cpu()), lm_head: None };
+/// assert_eq!(model.forward(&Tensor::from([[0i64, 1, 4]])).dims(), [1, 3, 5]);
+/// assert_eq!(model.num_params(), 5 * 2);
+/// assert_eq!(model.state_dict().get("lm_head.weight"), model.state_dict().get("wte.weight"));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a module",
     label = "this is neither a layer, nor made of layers",
@@ -158,17 +154,39 @@ pub trait Module {
     /// Lets `visitor` change every parameter, buffer and mode.
     fn visit_mut(&mut self, path: &Path<'_>, visitor: &mut dyn VisitorMut);
 
-    /// The number of trained numbers.
+    /// The number of numbers in all parameters, also in frozen ones; a tied one counts once.
     fn num_params(&self) -> usize {
-        struct Count(usize);
-        impl Visitor for Count {
-            fn param(&mut self, _: &Path<'_>, tensor: &AnyTensor) {
-                self.0 += tensor.num_elements();
+        self.named_params().iter().map(|(_, tensor)| tensor.num_elements()).sum()
+    }
+
+    /// The number of numbers in the parameters that are not frozen.
+    fn num_trainable_params(&self) -> usize {
+        let params = self.named_params();
+        let trained = params.iter().filter(|(_, tensor)| tensor.tracked().is_some());
+        trained.map(|(_, tensor)| tensor.num_elements()).sum()
+    }
+
+    /// Every module that derives `Module`, with its path and the name of its type, from the outside
+    /// in: `torch.nn.Module.named_modules`.
+    ///
+    /// ```
+    /// use kiln_nn::{LinearConfig, Module, Relu, Sequential};
+    /// use kiln_tensor::Device;
+    /// let linear = LinearConfig::new(2, 2).init(&Device::cpu());
+    /// let model = Sequential::new().add(linear).add(Relu::new());
+    /// let names = [("", "Sequential"), ("0", "Linear"), ("1", "Relu")];
+    /// assert_eq!(model.named_modules(), names.map(|(path, name)| (path.to_string(), name)));
+    /// ```
+    fn named_modules(&self) -> Vec<(String, &'static str)> {
+        struct Collect(Vec<(String, &'static str)>);
+        impl Visitor for Collect {
+            fn enter_module(&mut self, path: &Path<'_>, name: &'static str) {
+                self.0.push((path.to_string(), name));
             }
         }
-        let mut count = Count(0);
-        self.visit(&Path::ROOT, &mut count);
-        count.0
+        let mut collect = Collect(Vec::new());
+        self.visit(&Path::ROOT, &mut collect);
+        collect.0
     }
 
     /// Every parameter with its path, in the order of declaration.
@@ -212,10 +230,50 @@ pub trait Module {
         struct Set(bool);
         impl VisitorMut for Set {
             fn param(&mut self, _: &Path<'_>, tensor: &mut AnyTensor) {
-                *tensor = if self.0 { kiln_autograd::leaf(tensor) } else { tensor.detach() };
+                set_trainable(tensor, self.0);
             }
         }
         self.visit_mut(&Path::ROOT, &mut Set(trainable));
+    }
+
+    /// Ends the training of the parameters whose paths fit a [`PathPattern`], and tells how many
+    /// they are. An error if there are none, which is nearly always a mistake in the pattern.
+    ///
+    /// ```
+    /// use kiln_nn::{LinearConfig, Module};
+    /// use kiln_tensor::Device;
+    /// let mut layers = [0, 1].map(|_| LinearConfig::new(2, 2).init(&Device::cpu()));
+    /// assert_eq!(layers.freeze("0.*")?, 2);
+    /// assert_eq!(layers.num_trainable_params(), 2 * 2 + 2);
+    /// assert!(layers.freeze("encoder.*").is_err());
+    /// # Ok::<(), kiln_tensor::Error>(())
+    /// ```
+    fn freeze(&mut self, pattern: &str) -> Result<usize> {
+        set_matching(|visitor| self.visit_mut(&Path::ROOT, visitor), pattern, false)
+    }
+
+    /// Lets the parameters whose paths fit a [`PathPattern`] be trained; see [`Module::freeze`].
+    fn unfreeze(&mut self, pattern: &str) -> Result<usize> {
+        set_matching(|visitor| self.visit_mut(&Path::ROOT, visitor), pattern, true)
+    }
+
+    /// Converts every parameter and buffer of floats to another dtype of floats. What is trained
+    /// stays so, as a new leaf. Panics if `dtype` is not one of floats.
+    #[track_caller]
+    fn to_dtype(&mut self, dtype: DType) {
+        if !dtype.is_float() {
+            let rule = "parameters are floats".into();
+            fail(Error::DType { op: "to_dtype", dtypes: vec![dtype], rule });
+        }
+        struct Convert(DType);
+        impl VisitorMut for Convert {
+            fn tensor(&mut self, _: &Path<'_>, tensor: &mut AnyTensor) {
+                if tensor.dtype().is_float() && tensor.dtype() != self.0 {
+                    replace(tensor, &tensor.detach().cast(self.0));
+                }
+            }
+        }
+        self.visit_mut(&Path::ROOT, &mut Convert(dtype));
     }
 
     /// Moves every parameter and buffer to `device`.
@@ -223,10 +281,8 @@ pub trait Module {
         struct Move(Device, Result<()>);
         impl VisitorMut for Move {
             fn tensor(&mut self, _: &Path<'_>, tensor: &mut AnyTensor) {
-                let tracked = tensor.tracked().is_some();
                 match tensor.to_device(&self.0) {
-                    Ok(moved) if tracked => *tensor = kiln_autograd::leaf(&moved),
-                    Ok(moved) => *tensor = moved,
+                    Ok(moved) => replace(tensor, &moved),
                     Err(error) => self.1 = Err(error),
                 }
             }
@@ -287,80 +343,36 @@ fn set_mode(visit: impl FnOnce(&mut dyn VisitorMut), training: bool) {
     visit(&mut Set(training));
 }
 
-macro_rules! no_tensors {
-    ($($type:ty)*) => {$(
-        impl Module for $type {
-            fn visit(&self, _: &Path<'_>, _: &mut dyn Visitor) {}
-            fn visit_mut(&mut self, _: &Path<'_>, _: &mut dyn VisitorMut) {}
-        }
-    )*};
-}
-no_tensors!(f64 f32 i64 i32 u64 u32 u8 usize bool String);
-
-impl<T> Module for PhantomData<T> {
-    fn visit(&self, _: &Path<'_>, _: &mut dyn Visitor) {}
-    fn visit_mut(&mut self, _: &Path<'_>, _: &mut dyn VisitorMut) {}
+fn set_trainable(tensor: &mut AnyTensor, trainable: bool) {
+    *tensor = if trainable { kiln_autograd::leaf(tensor) } else { tensor.detach() };
 }
 
-/// A value that is there or not, under one name.
-impl<M: Module> Module for Option<M> {
-    fn visit(&self, path: &Path<'_>, visitor: &mut dyn Visitor) {
-        self.iter().for_each(|module| module.visit(path, visitor));
-    }
-    fn visit_mut(&mut self, path: &Path<'_>, visitor: &mut dyn VisitorMut) {
-        self.iter_mut().for_each(|module| module.visit_mut(path, visitor));
-    }
+/// Puts other values in the place of a parameter or a buffer, as a new leaf if it is trained.
+fn replace(tensor: &mut AnyTensor, values: &AnyTensor) {
+    let trained = tensor.tracked().is_some();
+    *tensor = if trained { kiln_autograd::leaf(values) } else { values.clone() };
 }
 
-impl<M: Module + ?Sized> Module for Box<M> {
-    fn visit(&self, path: &Path<'_>, visitor: &mut dyn Visitor) {
-        (**self).visit(path, visitor);
+fn set_matching(
+    visit: impl FnOnce(&mut dyn VisitorMut),
+    pattern: &str,
+    trainable: bool,
+) -> Result<usize> {
+    struct Set {
+        pattern: PathPattern,
+        trainable: bool,
+        paths: Vec<String>,
     }
-    fn visit_mut(&mut self, path: &Path<'_>, visitor: &mut dyn VisitorMut) {
-        (**self).visit_mut(path, visitor);
-    }
-}
-
-/// Modules under their index, as in `torch.nn.ModuleList`.
-impl<M: Module> Module for Vec<M> {
-    fn visit(&self, path: &Path<'_>, visitor: &mut dyn Visitor) {
-        self.iter().enumerate().for_each(|(i, module)| module.visit(&path.index(i), visitor));
-    }
-    fn visit_mut(&mut self, path: &Path<'_>, visitor: &mut dyn VisitorMut) {
-        self.iter_mut()
-            .enumerate()
-            .for_each(|(i, module)| module.visit_mut(&path.index(i), visitor));
-    }
-}
-
-impl<M: Module, const N: usize> Module for [M; N] {
-    fn visit(&self, path: &Path<'_>, visitor: &mut dyn Visitor) {
-        self.iter().enumerate().for_each(|(i, module)| module.visit(&path.index(i), visitor));
-    }
-    fn visit_mut(&mut self, path: &Path<'_>, visitor: &mut dyn VisitorMut) {
-        self.iter_mut()
-            .enumerate()
-            .for_each(|(i, module)| module.visit_mut(&path.index(i), visitor));
-    }
-}
-
-macro_rules! tuples {
-    ($(($($name:ident $index:tt),*))*) => {$(
-        impl<$($name: Module),*> Module for ($($name,)*) {
-            fn visit(&self, path: &Path<'_>, visitor: &mut dyn Visitor) {
-                $(self.$index.visit(&path.index($index), visitor);)*
+    impl VisitorMut for Set {
+        fn param(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
+            let path = path.to_string();
+            if self.pattern.matches(&path) {
+                set_trainable(tensor, self.trainable);
             }
-            fn visit_mut(&mut self, path: &Path<'_>, visitor: &mut dyn VisitorMut) {
-                $(self.$index.visit_mut(&path.index($index), visitor);)*
-            }
+            self.paths.push(path);
         }
-    )*};
-}
-tuples! {
-    (A 0)
-    (A 0, B 1)
-    (A 0, B 1, C 2)
-    (A 0, B 1, C 2, D 3)
-    (A 0, B 1, C 2, D 3, E 4)
-    (A 0, B 1, C 2, D 3, E 4, F 5)
+    }
+    let mut set = Set { pattern: pattern.into(), trainable, paths: Vec::new() };
+    visit(&mut set);
+    Ok(set.pattern.select_from(&set.paths)?.len())
 }

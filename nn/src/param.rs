@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kiln_autograd::Autograd;
-use kiln_tensor::{Float, Kind, Tensor};
+use kiln_tensor::{Error, Float, Kind, OrFail, Tensor, fail};
 
 use crate::module::{Module, Path, Visitor, VisitorMut};
 
@@ -21,6 +21,26 @@ impl<const D: usize> Param<Tensor<D>> {
     /// A parameter with these values, to be trained.
     pub fn new(tensor: Tensor<D>) -> Self {
         Self(tensor.detach().require_grad())
+    }
+
+    /// The tensor itself, not a parameter of its own as a clone would be: gradients reach the
+    /// parameter through it. Captured by a closure, it holds the values of now.
+    pub fn val(&self) -> Tensor<D> {
+        self.0.clone()
+    }
+
+    /// Replaces the values; the parameter stays the same leaf, of the same dtype, trained or not.
+    /// Panics if the shape changes.
+    #[track_caller]
+    pub fn set(&mut self, values: impl AsRef<Tensor<D>>) {
+        let (values, old) = (values.as_ref().as_any(), self.0.as_any());
+        if values.shape() != old.shape() {
+            let rule = "a parameter keeps its shape".into();
+            let shapes = vec![old.shape(), values.shape()];
+            fail(Error::Shape { op: "set parameter", shapes, rule });
+        }
+        let values = values.detach().cast(old.dtype()).to_device(&old.device()).or_fail();
+        self.0 = Tensor::from_any(values.with_tracked(old.tracked().cloned()));
     }
 }
 

@@ -75,6 +75,9 @@ impl StateDict {
             fn tensor(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
                 self.0.entries.push((path.to_string(), tensor.to_data().or_fail()));
             }
+            fn tied(&mut self, path: &Path<'_>, _: &Path<'_>, tensor: &AnyTensor) {
+                self.tensor(path, tensor);
+            }
         }
         let mut collect = Collect(Self::default());
         visit(&mut collect);
@@ -117,6 +120,9 @@ impl StateDict {
             fn tensor(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
                 self.0.entry(path, tensor, &mut self.1);
             }
+            fn tied(&mut self, path: &Path<'_>, owner: &Path<'_>, tensor: &AnyTensor) {
+                self.0.tied_entry(path, owner, tensor, &mut self.1);
+            }
         }
         let mut check = Check(self, LoadReport::default());
         visit(&mut check);
@@ -130,9 +136,12 @@ impl StateDict {
         impl VisitorMut for Load<'_> {
             fn tensor(&mut self, path: &Path<'_>, tensor: &mut AnyTensor) {
                 if let Some(data) = self.0.entry(path, tensor, &mut self.1) {
-                    let data = data.convert_dtype(tensor.dtype());
-                    let values = AnyTensor::from_data(&data, &tensor.device()).or_fail();
-                    *tensor = values.with_tracked(tensor.tracked().cloned());
+                    set(tensor, data);
+                }
+            }
+            fn tied(&mut self, path: &Path<'_>, owner: &Path<'_>, tensor: &mut AnyTensor) {
+                if let Some(data) = self.0.tied_entry(path, owner, tensor, &mut self.1) {
+                    set(tensor, data);
                 }
             }
         }
@@ -162,6 +171,23 @@ impl StateDict {
         }
         report.loaded.push(path);
         Some(data)
+    }
+
+    /// As [`StateDict::entry`] for the second name of a tensor that was shown as `owner`: one of the
+    /// names is enough.
+    fn tied_entry(
+        &self,
+        path: &Path<'_>,
+        owner: &Path<'_>,
+        tensor: &AnyTensor,
+        report: &mut LoadReport,
+    ) -> Option<&TensorData> {
+        self.get(&path.to_string())?;
+        let data = self.entry(path, tensor, report);
+        if data.is_some() {
+            report.missing.retain(|missing| !owner.is(missing));
+        }
+        data
     }
 
     fn note_unexpected(&self, mut report: LoadReport) -> LoadReport {
@@ -216,6 +242,13 @@ impl StateDict {
         entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(Self { entries })
     }
+}
+
+/// Gives a tensor of a model values of the same shape; it stays the same leaf, of the same dtype.
+fn set(tensor: &mut AnyTensor, data: &TensorData) {
+    let data = data.convert_dtype(tensor.dtype());
+    let values = AnyTensor::from_data(&data, &tensor.device()).or_fail();
+    *tensor = values.with_tracked(tensor.tracked().cloned());
 }
 
 /// Dtypes and how files name them. Pairs of f64 have no name there.

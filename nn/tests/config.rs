@@ -36,11 +36,12 @@ fn new_asks_for_what_has_no_default_and_setters_change_the_rest() {
 #[test]
 fn text_is_read_back_as_it_was() {
     for norm in [Norm::None, Norm::Group(4), Norm::Layer { epsilon: 0.5 }] {
-        let linear = LinearConfig::new(1, 2).with_initializer(Initializer::Normal(0.0, 0.02));
+        let linear =
+            LinearConfig::new(1, 2).with_initializer(Initializer::Normal { mean: 0.0, std: 0.02 });
         let config = NetConfig::new(linear).with_norm(norm.clone());
         let read = NetConfig::from_text(&config.to_string()).unwrap();
         assert_eq!(read.norm, norm);
-        assert_eq!(read.linear.initializer, Initializer::Normal(0.0, 0.02));
+        assert_eq!(read.linear.initializer, Initializer::Normal { mean: 0.0, std: 0.02 });
     }
 }
 

@@ -10,7 +10,7 @@ use kiln_autograd::{Autograd, Gradients};
 use kiln_nn::{
     BatchNorm2d, BatchNorm2dConfig, Buffer, Conv2d, Conv2dConfig, Dropout, DropoutConfig,
     Embedding, EmbeddingConfig, Gelu, Layer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
-    Module, MseLoss, Param, Path, Relu, Sequential, Visitor,
+    Module, MseLoss, Param, Path, Reduction, Relu, Sequential, Visitor,
 };
 use kiln_tensor::{AnyTensor, Device, Tensor, guard};
 
@@ -335,7 +335,8 @@ fn layers_refuse_what_makes_no_sense() {
         assert!(guard(|| config.init(&cpu())).is_err(), "{groups} groups");
     }
     let [column, row] = [[3, 1], [1, 3]].map(|shape| Tensor::<2>::zeros(shape, &cpu()));
-    let error = guard(|| MseLoss::new().forward(&column, &row)).unwrap_err().to_string();
+    let error =
+        guard(|| MseLoss::new().forward(&column, &row, Reduction::Mean)).unwrap_err().to_string();
     assert!(error.contains("one shape"), "{error}");
 }
 

@@ -234,8 +234,8 @@ fn cross_entropy() {
 fn mean_squared_error() {
     let targets: Tensor<2> = tensor("loss.values");
     for (name, reduction) in [("mean", Reduction::Mean), ("sum", Reduction::Sum)] {
-        let loss = MseLoss::new().with_reduction(reduction);
-        let forward = |_: &Flatten, x: &Tensor<2>| loss.forward(x, &targets);
+        let loss = MseLoss::new();
+        let forward = |_: &Flatten, x: &Tensor<2>| loss.forward(x, &targets, reduction);
         check(&format!("mse.{name}"), TIGHT, Flatten, forward);
     }
 }

@@ -42,15 +42,16 @@ fn a_cnn_as_text() {
         model.forward(&Tensor::zeros([8, 3, 16, 16], device));
     });
     let expected = "\
-layer  operation           output                    params         flops
--------------------------------------------------------------------------
-conv   conv2d              [8, 16, 16, 16]              448     1,769,472
-norm   batch_norm          [8, 16, 16, 16]               32        65,536
-       relu                [8, 16, 16, 16]                         32,768
-       max_pool2d          [8, 16, 8, 8]                           32,768
-fc     matmul              [8, 10]                   10,250       163,840
--------------------------------------------------------------------------
-total                                                10,730     2,064,384";
+layer  operation           output                    params       FLOPs      memory
+-----------------------------------------------------------------------------------
+conv   conv2d              [8, 16, 16, 16]              448      1.77 M   128.0 KiB
+norm   batch_norm          [8, 16, 16, 16]               32     65.54 k   128.0 KiB
+       relu                [8, 16, 16, 16]                      32.77 k   128.0 KiB
+       max_pool2d          [8, 16, 8, 8]                        32.77 k    64.0 KiB
+fc     matmul              [8, 10]                   10,250    163.84 k       320 B
+-----------------------------------------------------------------------------------
+total                                                10,730      2.06 M   448.3 KiB
+10,730 parameters (41.9 KiB), 10,730 of them trained";
     assert_eq!(summary.to_string(), expected, "found:\n{summary}");
 }
 
@@ -101,4 +102,25 @@ fn a_wrong_input_is_refused_as_in_a_real_pass() {
         })
     };
     assert!(kiln_tensor::guard(summary).is_err());
+}
+
+#[test]
+fn deep_paths_keep_the_table_within_a_hundred_columns() {
+    #[derive(Module, Clone)]
+    struct Deep {
+        transformer_encoder_layers: Vec<Vec<Linear>>,
+    }
+    let linear = || LinearConfig::new(300, 300).init(&Device::cpu());
+    let mut model = Deep { transformer_encoder_layers: vec![vec![linear(), linear()]] };
+    model.freeze("**.0.1.*").unwrap();
+    let summary = Summary::of(&model, |model, device| {
+        let x = Tensor::<3>::zeros([1000, 1000, 300], device);
+        model.transformer_encoder_layers[0][1].forward(&x);
+    });
+    let text = summary.to_string();
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    let expected = "…er_encoder_layers.0.1  matmul              [1000, 1000, 300]         90,300    \
+                    180.00 G     1.1 GiB";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.ends_with("180,600 parameters (705.5 KiB), 90,300 of them trained"), "{text}");
 }

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use kiln_autograd::Autograd;
-//! use kiln_nn::{LinearConfig, MseLoss};
+//! use kiln_nn::{LinearConfig, MseLoss, Reduction};
 //! use kiln_optim::{Optimizer, SgdConfig};
 //! use kiln_tensor::{Device, Tensor};
 //!
@@ -11,7 +11,7 @@
 //! let mut optim = SgdConfig::new(0.1).init();
 //! let (x, y) = (Tensor::<2>::from([[1.0], [2.0]]), Tensor::<2>::from([[3.0], [5.0]]));
 //! for _ in 0..500 {
-//!     let loss = MseLoss::new().forward(&model.forward(&x), &y);
+//!     let loss = MseLoss::new().forward(model.forward(&x), &y, Reduction::Mean);
 //!     let grads = loss.backward();
 //!     optim.step(&mut model, grads);
 //! }

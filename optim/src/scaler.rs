@@ -61,7 +61,7 @@ impl GradScalerConfig {
 ///
 /// ```
 /// use kiln_autograd::Autograd;
-/// use kiln_nn::{LinearConfig, MseLoss};
+/// use kiln_nn::{LinearConfig, MseLoss, Reduction};
 /// use kiln_optim::{GradScalerConfig, Optimizer, SgdConfig};
 /// use kiln_tensor::{Device, Tensor};
 ///
@@ -69,7 +69,7 @@ impl GradScalerConfig {
 /// let mut model = LinearConfig::new(1, 1).init(&device);
 /// let (mut optim, mut scaler) = (SgdConfig::new(0.1).init(), GradScalerConfig::new().init());
 /// let x = Tensor::<2>::from([[1.0], [2.0]]);
-/// let loss = MseLoss::new().forward(&model.forward(&x), &x);
+/// let loss = MseLoss::new().forward(model.forward(&x), &x, Reduction::Mean);
 /// if let Some(grads) = scaler.unscale(scaler.scale(&loss).backward()) {
 ///     optim.step(&mut model, grads);
 /// }

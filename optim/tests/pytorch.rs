@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use kiln_autograd::Autograd;
-use kiln_nn::{Linear, LinearConfig, Module, MseLoss, StateDict};
+use kiln_nn::{Linear, LinearConfig, Module, MseLoss, Reduction, StateDict};
 use kiln_optim::{AdamConfig, AdamWConfig, Optimizer, SgdConfig};
 use kiln_tensor::{Device, Tensor};
 
@@ -46,7 +46,7 @@ fn check<O: Optimizer>(
     let mut largest = 0.0f32;
     for step in 0..STEPS {
         before(step, &mut model, &mut optim);
-        let grads = MseLoss::new().forward(&model.forward(&x), &y).backward();
+        let grads = MseLoss::new().forward(model.forward(&x), &y, Reduction::Mean).backward();
         optim.step(&mut model, grads);
         for (path, param) in model.named_params() {
             let actual = param.to_data().unwrap().to_vec::<f32>().unwrap();

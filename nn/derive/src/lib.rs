@@ -8,13 +8,18 @@ use proc_macro2::{Ident, Span, TokenStream as Tokens};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Error, Fields, Index, Member, parse_macro_input, parse_quote};
+use syn::{
+    Data, DeriveInput, Error, Fields, Index, LitStr, Member, Token, parse_macro_input, parse_quote,
+};
 
 /// Implements `Module`: every field is visited in the order of declaration, under its name (or its
 /// index, in a tuple struct), which gives parameters the paths that PyTorch would give them.
 ///
 /// `#[module(skip)]` leaves a field out; plain numbers, strings and bools need no mark. The
 /// variants of an enum are visited by their fields, without a name of their own.
+///
+/// `#[module(tied("lm_head.weight", to = "wte.weight"))]` on a struct gives a parameter a second
+/// name in files, unless there is a parameter of that name.
 #[proc_macro_derive(Module, attributes(module))]
 pub fn derive_module(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -55,9 +60,18 @@ fn expand(mut input: DeriveInput) -> syn::Result<Tokens> {
                 });
                 quote!(#(#calls)*)
             };
-            (each("visit"), each("visit_mut"))
+            let tied = ties(&input)?;
+            let shown = |method: &str| -> syn::Result<Tokens> {
+                let ties = tied.iter().map(|tie| tie.show(method, &fields));
+                let (ties, fields) = (ties.collect::<syn::Result<Vec<_>>>()?, each(method));
+                Ok(quote!(#fields #(#ties)*))
+            };
+            (shown("visit")?, shown("visit_mut")?)
         }
         Data::Enum(data) => {
+            if let Some(tie) = ties(&input)?.first() {
+                return Err(Error::new(tie.name.span(), "only fields of a struct can be tied"));
+            }
             let each = |method: &str| -> syn::Result<Tokens> {
                 let arms = data.variants.iter().map(|variant| {
                     let (name, fields) = (&variant.ident, visited(&variant.fields)?);
@@ -91,13 +105,78 @@ fn expand(mut input: DeriveInput) -> syn::Result<Tokens> {
         #[allow(unused_variables)]
         impl #generics #module::Module for #name #arguments #conditions {
             fn visit(&self, path: &#module::Path<'_>, visitor: &mut dyn #module::Visitor) {
+                #module::Visitor::enter_module(&mut *visitor, path, stringify!(#name));
                 #visit
+                #module::Visitor::exit_module(&mut *visitor, path, stringify!(#name));
             }
             fn visit_mut(&mut self, path: &#module::Path<'_>, visitor: &mut dyn #module::VisitorMut) {
                 #visit_mut
             }
         }
     })
+}
+
+/// A second name of a parameter.
+struct Tie {
+    name: LitStr,
+    owner: LitStr,
+}
+
+/// What `#[module(tied(..))]` on a struct says.
+fn ties(input: &DeriveInput) -> syn::Result<Vec<Tie>> {
+    let mut ties = Vec::new();
+    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("module")) {
+        attribute.parse_nested_meta(|meta| {
+            if !meta.path.is_ident("tied") {
+                return Err(meta.error("expected `tied(\"name\", to = \"path\")`"));
+            }
+            let parts;
+            syn::parenthesized!(parts in meta.input);
+            let name = parts.parse()?;
+            parts.parse::<Token![,]>()?;
+            let to: Ident = parts.parse()?;
+            if to != "to" {
+                return Err(Error::new(to.span(), "expected `to = \"path\"`"));
+            }
+            parts.parse::<Token![=]>()?;
+            ties.push(Tie { name, owner: parts.parse()? });
+            Ok(())
+        })?;
+    }
+    Ok(ties)
+}
+
+impl Tie {
+    /// Shows the parameter under its second name, looking for both names in the fields that they
+    /// start with.
+    fn show(&self, method: &str, fields: &[Visited]) -> syn::Result<Tokens> {
+        let Self { name, owner } = self;
+        let starts =
+            |path: &LitStr, field: &Visited| path.value().split('.').next() == Some(&field.name);
+        if !fields.iter().any(|field| starts(owner, field)) {
+            return Err(Error::new(owner.span(), "no field that the path could start with"));
+        }
+        let module = quote!(::kiln::nn);
+        let call = Ident::new(method, Span::call_site());
+        let (place, function, closure) = match method {
+            "visit" => {
+                (quote!(&self), quote!(visit_tied), quote!(&|visitor: &mut dyn #module::Visitor|))
+            }
+            _ => (
+                quote!(&mut self),
+                quote!(visit_tied_mut),
+                quote!(&mut |visitor: &mut dyn #module::VisitorMut|),
+            ),
+        };
+        let walks = fields.iter().filter(|field| starts(owner, field) || starts(name, field)).map(
+            |Visited { member, name, .. }| {
+                quote!(#module::Module::#call(#place.#member, &path.child(#name), visitor);)
+            },
+        );
+        Ok(quote! {
+            #module::#function(path, [#name, #owner], &mut *visitor, #closure { #(#walks)* });
+        })
+    }
 }
 
 /// A field that is not skipped.

@@ -15,7 +15,7 @@ pub struct EmbeddingConfig {
 impl EmbeddingConfig {
     /// `entries` vectors of `size` numbers, first drawn from the standard normal distribution.
     pub fn new(entries: usize, size: usize) -> Self {
-        Self { entries, size, initializer: Initializer::Normal(0.0, 1.0) }
+        Self { entries, size, initializer: Initializer::Normal { mean: 0.0, std: 1.0 } }
     }
 
     /// Other first values.

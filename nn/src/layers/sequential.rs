@@ -87,7 +87,9 @@ impl Clone for Sequential {
 
 impl Module for Sequential {
     fn visit(&self, path: &Path<'_>, visitor: &mut dyn Visitor) {
+        visitor.enter_module(path, "Sequential");
         self.layers.visit(path, visitor);
+        visitor.exit_module(path, "Sequential");
     }
     fn visit_mut(&mut self, path: &Path<'_>, visitor: &mut dyn VisitorMut) {
         self.layers.visit_mut(path, visitor);

@@ -58,12 +58,11 @@ pub fn ctc_loss_reduced(
         loss = loss.mask_fill(loss.detach().equal_elem(f64::INFINITY), 0.0);
     }
     match reduction {
-        Reduction::None => loss,
-        Reduction::Sum => loss.sum(),
-        Reduction::Mean => {
+        Reduction::Mean | Reduction::Auto => {
             let lengths = lengths.as_any().maximum_scalar(1).cast(loss.dtype());
             loss.div(Tensor::<1>::from_any(lengths)).mean()
         }
+        reduction => reduction.apply(&loss),
     }
 }
 

@@ -15,6 +15,35 @@ pub enum Reduction {
     Mean,
     /// Their sum.
     Sum,
+    /// Their sum divided by the extent of the first axis.
+    BatchMean,
+    /// What the loss is mostly used with: the mean, of a divergence that of the batch.
+    Auto,
+}
+
+impl Reduction {
+    /// The losses of single items as the result; not reduced, they are in one row.
+    ///
+    /// ```
+    /// use kiln_tensor::{Tensor, module::Reduction};
+    /// let losses = Tensor::<2>::from([[1.0, 2.0, 6.0]]);
+    /// assert_eq!(Reduction::Mean.apply(&losses).into_scalar::<f32>(), 3.0);
+    /// assert_eq!(Reduction::BatchMean.apply(&losses).into_scalar::<f32>(), 9.0);
+    /// assert_eq!(Reduction::None.apply(&losses).dims(), [3]);
+    /// ```
+    #[track_caller]
+    pub fn apply<const D: usize>(self, losses: impl AsRef<Tensor<D>>) -> Tensor<1> {
+        let losses = losses.as_ref();
+        match self {
+            Reduction::None => losses.reshape([losses.num_elements()]),
+            Reduction::Mean | Reduction::Auto => losses.mean(),
+            Reduction::Sum => losses.sum(),
+            Reduction::BatchMean => {
+                let rows = losses.shape().first().copied().unwrap_or(1);
+                losses.sum().div_scalar(rows as f64)
+            }
+        }
+    }
 }
 
 /// The cross-entropy of each row: see [`CrossEntropy`]. `logits` `[n, classes]`, `targets` `[n]`.
@@ -104,8 +133,7 @@ fn likelihood(
         losses = losses * (1.0 - options.label_smoothing) + smooth * share;
     }
     match options.reduction {
-        Reduction::None => losses,
-        Reduction::Sum => losses.sum(),
-        Reduction::Mean => losses.sum().div(weights.sum()),
+        Reduction::Mean | Reduction::Auto => losses.sum().div(weights.sum()),
+        reduction => reduction.apply(&losses),
     }
 }

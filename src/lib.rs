@@ -68,6 +68,12 @@ pub mod prelude {
         Initializer, Layer, LayerNorm, LayerNormConfig, Linear, LinearConfig, MaxPool2d,
         MaxPool2dConfig, Module, MseLoss, Param, Relu, Sequential,
     };
+    pub use crate::nn::{
+        KvCache, LoraConfig, LoraLinear, MhaInput, MultiHeadAttention, MultiHeadAttentionConfig,
+        RotaryEncoding, RotaryEncodingConfig, Transformer, TransformerConfig, TransformerDecoder,
+        TransformerDecoderConfig, TransformerDecoderInput, TransformerEncoder,
+        TransformerEncoderConfig, TransformerEncoderInput,
+    };
     pub use crate::optim::{
         Adam, AdamConfig, AdamW, AdamWConfig, GradScaler, GradScalerConfig, Optimizer, Sgd,
         SgdConfig,

@@ -12,6 +12,9 @@
 //! `target/compare.jsonl`, one object each. `cargo bench --bench compare` alone, without
 //! `-- --python PATH`, times Kiln only.
 //!
+//! The last rows are about whole processes (`process.rs`): microseconds to a first result, megabytes
+//! of memory at most.
+//!
 //! Both sides take turns in one run, so that what else the machine does hits both alike: this
 //! process times a workload, then asks the PyTorch process (`torch_side.py`) to time it, several
 //! times over; the medians are compared. A turn during which other programs took processor time is
@@ -21,6 +24,7 @@
 #[allow(dead_code)]
 #[path = "../models/mod.rs"]
 mod models;
+mod process;
 mod quiet;
 mod workloads;
 
@@ -48,6 +52,8 @@ struct Args {
     /// Only workloads whose name contains this.
     filter: String,
     turns: usize,
+    /// The row of [`process`] that is all this process is to do.
+    process: Option<String>,
     /// Whether cargo runs this as a bench rather than as a test.
     bench: bool,
 }
@@ -55,8 +61,14 @@ struct Args {
 impl Args {
     fn parse() -> Result<Self> {
         use lexopt::prelude::*;
-        let mut args =
-            Self { python: None, threads: 2, filter: String::new(), turns: 7, bench: false };
+        let mut args = Self {
+            python: None,
+            threads: 2,
+            filter: String::new(),
+            turns: 7,
+            process: None,
+            bench: false,
+        };
         let mut parser = lexopt::Parser::from_env();
         while let Some(arg) = parser.next()? {
             match arg {
@@ -64,6 +76,7 @@ impl Args {
                 Long("threads") => args.threads = parser.value()?.parse()?,
                 Long("filter") | Short('f') => args.filter = parser.value()?.string()?,
                 Long("turns") => args.turns = parser.value()?.parse()?,
+                Long("process") => args.process = Some(parser.value()?.string()?),
                 Long("bench") => args.bench = true,
                 _ => return Err(arg.unexpected().into()),
             }
@@ -77,6 +90,10 @@ impl Args {
 
 fn main() -> Result<()> {
     let args = Args::parse()?;
+    if let Some(name) = &args.process {
+        process::run(name);
+        return Ok(());
+    }
     // SAFETY: no other thread runs yet.
     unsafe { std::env::set_var("RAYON_NUM_THREADS", args.threads.to_string()) };
     let selected = WORKLOADS.iter().filter(|(name, _)| name.contains(&args.filter));
@@ -116,6 +133,21 @@ fn main() -> Result<()> {
         writeln!(
             file,
             r#"{{"workload":"{name}","kiln_us":{kiln_us:.4},"torch_us":{torch_us:.4},"ratio":{ratio:.4}}}"#
+        )?;
+    }
+    let rows = process::ROWS.iter().filter(|(name, ..)| name.contains(&args.filter));
+    for &(name, unit, _) in rows {
+        let kiln = process::measure(name, None, args.threads)?;
+        let Some(python) = &args.python else {
+            println!("{name:<26} {kiln:>12.3}");
+            continue;
+        };
+        let torch = process::measure(name, Some(python), args.threads)?;
+        let ratio = torch / kiln;
+        println!("{name:<26} {kiln:>12.3} {torch:>12.3} {ratio:>8.2}");
+        writeln!(
+            file,
+            r#"{{"workload":"{name}","kiln_{unit}":{kiln:.4},"torch_{unit}":{torch:.4},"ratio":{ratio:.4}}}"#
         )?;
     }
     Ok(())

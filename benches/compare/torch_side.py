@@ -5,6 +5,8 @@ to stdout, and so on until stdin ends. The argument is the number of threads. By
 
     echo matmul_f32_256 | python3 benches/compare/torch_side.py 2
 
+A second argument is the row of `process.rs` that is all the process is to do.
+
 PyTorch runs with the settings that suit it: inference mode for what needs no gradients,
 channels-last images where they are faster, fused Adam, and a timing loop without a Python call
 of its own (`timeit`).
@@ -126,6 +128,70 @@ def train_cnn():
     return fastest(map(make, (torch.contiguous_format, torch.channels_last)))
 
 
+class Attention(nn.Module):
+    def __init__(self, width, heads, causal):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.heads, self.causal = heads, causal
+
+    def forward(self, x):
+        n, tokens, width = x.shape
+        q, k, v = self.qkv(x).view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.proj(y.transpose(1, 2).reshape(n, tokens, width))
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads, causal):
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads, causal)
+        self.norm2, self.up = nn.LayerNorm(width), nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class Gpt(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(256, 192), nn.Embedding(128, 192)
+        for table in (self.wte, self.wpe):
+            nn.init.normal_(table.weight, std=0.02)
+        self.blocks = nn.Sequential(*[Block(192, 6, causal=True) for _ in range(6)])
+        self.norm = nn.LayerNorm(192)
+
+    def forward(self, tokens):
+        x = self.blocks(self.wte(tokens) + self.wpe.weight[: tokens.shape[1]])
+        return F.linear(self.norm(x), self.wte.weight)
+
+
+def encoder_layer():
+    """A block by hand, and PyTorch's layer, which has a fast path of its own."""
+    x = torch.randn(8, 128, 384)
+    options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+    layers = Block(384, 12, causal=False), nn.TransformerEncoderLayer(384, 12, 1536, **options)
+    return fastest([Workload("model(x)", {"x": x, "model": model.eval()}) for model in layers])
+
+
+def gpt_forward():
+    names = {"x": torch.randint(256, (8, 128)), "model": Gpt().eval()}
+    return Workload("model(x)", names)
+
+
+def gpt_train():
+    model = Gpt()
+    x, y = torch.randint(256, (8, 128)), torch.randint(256, (8 * 128,))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, fused=True)
+    step = """
+optimizer.zero_grad(set_to_none=True)
+F.cross_entropy(model(x).view(8 * 128, 256), y).backward()
+optimizer.step()
+"""
+    return Workload(step, {"model": model, "x": x, "y": y, "optimizer": optimizer}, grad=True)
+
+
 WORKLOADS = {
     "add_4elem": binary("a + b", 4),
     "reshape_1M": unary("x.reshape(1000, 1000)", MILLION),
@@ -153,12 +219,28 @@ WORKLOADS = {
     "train_mlp_tiny_b32": train_mlp(32, 64, 32, 10),
     "train_mlp_mnist_b128": train_mlp(128, 784, 512, 512, 10),
     "train_cnn_mnist_b64": train_cnn,
+    "encoder_layer_fwd_8x128x384": encoder_layer,
+    "gpt_mini_fwd_8x128": gpt_forward,
+    "train_gpt_mini_8x128": gpt_train,
 }
+
+
+def cold_start():
+    with torch.inference_mode():
+        print(nn.Linear(64, 10)(torch.ones(1, 64)).sum().item())
+
+
+def peak_rss_gpt_mini_mb():
+    gpt_train().seconds(20)
+    with open("/proc/self/status") as status:
+        print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")))
 
 
 def main():
     torch.set_num_threads(int(sys.argv[1]))
     torch.manual_seed(1)
+    if len(sys.argv) > 2:
+        return {f.__name__: f for f in (cold_start, peak_rss_gpt_mini_mb)}[sys.argv[2]]()
     current = workload = None
     for line in sys.stdin:
         if line.strip() != current:

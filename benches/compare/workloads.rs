@@ -5,7 +5,7 @@ use std::hint::black_box;
 use kiln::prelude::*;
 use kiln::tensor::op::{Activation, Conv2dOptions};
 
-use crate::models::{Cnn, Mlp};
+use crate::models::{Block, Cnn, Gpt, Mlp, tokens, train_gpt};
 
 /// Calls the workload that many times.
 pub type Workload = Box<dyn FnMut(u64)>;
@@ -41,6 +41,9 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("train_mlp_tiny_b32", || train_mlp(&[64, 32, 10], 32)),
     ("train_mlp_mnist_b128", || train_mlp(&[784, 512, 512, 10], 128)),
     ("train_cnn_mnist_b64", train_cnn),
+    ("encoder_layer_fwd_8x128x384", encoder_layer),
+    ("gpt_mini_fwd_8x128", gpt_forward),
+    ("train_gpt_mini_8x128", gpt_train),
 ];
 
 const MILLION: usize = 1_000_000;
@@ -117,4 +120,22 @@ fn train_mlp(sizes: &[usize], batch: usize) -> Workload {
 
 fn train_cnn() -> Workload {
     train(Cnn::new(&Device::cpu()), [64, 1, 28, 28], Cnn::forward)
+}
+
+fn encoder_layer() -> Workload {
+    let mut model = Block::new(&Device::cpu());
+    model.eval();
+    unary([8, 128, 384], move |x| model.forward(x))
+}
+
+fn gpt_forward() -> Workload {
+    let mut model = Gpt::new(&Device::cpu());
+    model.eval();
+    let tokens = tokens();
+    forward(move || model.forward(black_box(&tokens)))
+}
+
+fn gpt_train() -> Workload {
+    let mut step = train_gpt();
+    Box::new(move |calls| (0..calls).for_each(|_| step()))
 }

@@ -1,22 +1,30 @@
 //! Layers: a config that says what, `init` that makes it on a device, `forward`.
 
 mod activation;
+mod attention;
 mod conv;
 mod dropout;
 mod embedding;
 mod linear;
+mod lora;
 mod norm;
 mod pool;
+mod position;
 mod sequential;
+mod transformer;
 
 pub use activation::{Flatten, Gelu, Relu};
+pub use attention::*;
 pub use conv::{Conv2d, Conv2dConfig};
 pub use dropout::{Dropout, DropoutConfig};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use linear::{Linear, LinearConfig};
+pub use lora::{LoraConfig, LoraLinear};
 pub use norm::{BatchNorm2d, BatchNorm2dConfig, LayerNorm, LayerNormConfig};
 pub use pool::{AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
+pub use position::*;
 pub use sequential::{Layer, Sequential};
+pub use transformer::*;
 
 /// Implements [`Layer`] for layers whose `forward` takes and gives tensors of fixed ranks.
 macro_rules! layer {

@@ -94,8 +94,8 @@ fn dtypes_change_floats_only_and_keep_what_is_trained() {
     model.to_dtype(DType::F64);
     assert_eq!(trained(&model), before);
     assert!(model.named_params().iter().all(|(_, param)| param.dtype() == DType::F64));
-    assert_eq!(model.norm.running_mean.get().dtype(), DType::F64);
-    assert_eq!(model.norm.num_batches_tracked.get().dtype(), DType::I64);
+    assert_eq!(model.norm.running_mean.as_ref().unwrap().get().dtype(), DType::F64);
+    assert_eq!(model.norm.num_batches_tracked.as_ref().unwrap().get().dtype(), DType::I64);
     let x = Tensor::<2>::ones([3, 2], (&cpu(), DType::F64));
     let y: Tensor<2> = model.head.forward(&x);
     assert_eq!(y.dtype(), DType::F64);

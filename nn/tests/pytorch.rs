@@ -144,23 +144,25 @@ fn conv2d() {
 #[test]
 fn batch_norm_over_two_batches_and_in_evaluation() {
     let layer = BatchNorm2dConfig::new(3).init(&cpu());
-    let mut layer = check("batch_norm.first", TIGHT, layer, |layer, x| layer.forward(x));
+    let mut layer =
+        check("batch_norm.first", TIGHT, layer, |layer, x: &Tensor<4>| layer.forward(x));
     state_is("batch_norm.second", &layer);
-    run("batch_norm.second", TIGHT, &layer, |layer, x| layer.forward(x));
+    run("batch_norm.second", TIGHT, &layer, |layer, x: &Tensor<4>| layer.forward(x));
     state_is("batch_norm.eval", &layer);
-    assert_eq!(layer.num_batches_tracked.get().item::<i64>(), 2);
+    assert_eq!(layer.num_batches_tracked.as_ref().unwrap().get().item::<i64>(), 2);
     layer.eval();
-    run("batch_norm.eval", TIGHT, &layer, |layer, x| layer.forward(x));
+    run("batch_norm.eval", TIGHT, &layer, |layer, x: &Tensor<4>| layer.forward(x));
     state_is("batch_norm.eval", &layer);
 }
 
 #[test]
 fn batch_norm_with_other_epsilon_and_momentum() {
     let layer = BatchNorm2dConfig::new(2).with_epsilon(1e-2).with_momentum(0.3).init(&cpu());
-    let mut layer = check("batch_norm.options", TIGHT, layer, |layer, x| layer.forward(x));
+    let mut layer =
+        check("batch_norm.options", TIGHT, layer, |layer, x: &Tensor<4>| layer.forward(x));
     state_is("batch_norm.options.after", &layer);
     layer.eval();
-    run("batch_norm.options.after", TIGHT, &layer, |layer, x| layer.forward(x));
+    run("batch_norm.options.after", TIGHT, &layer, |layer, x: &Tensor<4>| layer.forward(x));
 }
 
 #[test]

@@ -41,15 +41,22 @@ struct Setting<'a> {
     docs: Vec<&'a Attribute>,
     /// None for what `new` asks for.
     default: Option<Tokens>,
+    /// Whether `new` or the setter takes all that can be made into the type.
+    into: bool,
 }
 
 impl<'a> Setting<'a> {
     fn of(field: &'a Field) -> syn::Result<Self> {
         let mut default = is_option(&field.ty).then(|| quote!(::core::option::Option::None));
+        let mut into = false;
         for attribute in field.attrs.iter().filter(|found| found.path().is_ident("config")) {
             attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("into") {
+                    into = true;
+                    return Ok(());
+                }
                 if !meta.path.is_ident("default") {
-                    return Err(meta.error("expected `default = value`"));
+                    return Err(meta.error("expected `default = value` or `into`"));
                 }
                 default = Some(expression(&field.ty, meta.value()?.parse()?)?);
                 Ok(())
@@ -57,7 +64,19 @@ impl<'a> Setting<'a> {
         }
         let docs = field.attrs.iter().filter(|found| found.path().is_ident("doc")).collect();
         let name = field.ident.as_ref().expect("a named field");
-        Ok(Self { name, kind: &field.ty, docs, default })
+        Ok(Self { name, kind: &field.ty, docs, default, into })
+    }
+
+    /// The type of the argument that sets it.
+    fn argument(&self) -> Tokens {
+        let kind = self.kind;
+        if self.into { quote!(impl ::core::convert::Into<#kind>) } else { quote!(#kind) }
+    }
+
+    /// The value of the argument that sets it.
+    fn given(&self) -> Tokens {
+        let name = self.name;
+        if self.into { quote!(::core::convert::Into::into(#name)) } else { quote!(#name) }
     }
 }
 
@@ -89,27 +108,31 @@ fn structure(input: &DeriveInput, settings: &[Setting<'_>]) -> Tokens {
     let kinds = settings.iter().map(|setting| setting.kind);
 
     let required = settings.iter().filter(|setting| setting.default.is_none());
-    let arguments = required.map(|Setting { name, kind, .. }| quote!(#name: #kind));
-    let values = settings.iter().map(|Setting { name, default, .. }| match default {
-        Some(default) => quote!(#name: #default),
-        None => quote!(#name),
+    let arguments = required.map(|setting| {
+        let (name, argument) = (setting.name, setting.argument());
+        quote!(#name: #argument)
+    });
+    let values = settings.iter().map(|setting| {
+        let name = setting.name;
+        let value = setting.default.clone().unwrap_or_else(|| setting.given());
+        quote!(#name: #value)
     });
     let new_doc = match names.len() {
         0 => "There is nothing to set.",
         _ => "With the default of every setting that is not given.",
     };
-    let setters = settings.iter().filter(|setting| setting.default.is_some()).map(
-        |Setting { name, kind, docs, .. }| {
-            let with = format_ident!("with_{}", name.unraw());
-            quote! {
-                #(#docs)*
-                #visibility fn #with(mut self, #name: #kind) -> Self {
-                    self.#name = #name;
-                    self
-                }
+    let setters = settings.iter().filter(|setting| setting.default.is_some()).map(|setting| {
+        let Setting { name, docs, .. } = setting;
+        let (argument, given) = (setting.argument(), setting.given());
+        let with = format_ident!("with_{}", name.unraw());
+        quote! {
+            #(#docs)*
+            #visibility fn #with(mut self, #name: #argument) -> Self {
+                self.#name = #given;
+                self
             }
-        },
-    );
+        }
+    });
     // What serde writes and reads: the same fields; a default stands in for one that a file from
     // before it existed lacks.
     let defaults = settings.iter().filter_map(|Setting { name, kind, default, .. }| {

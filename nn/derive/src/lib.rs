@@ -29,8 +29,9 @@ pub fn derive_module(input: TokenStream) -> TokenStream {
 /// Makes a struct of settings a `Config`: `new` takes those without a default, `with_*` changes the
 /// others; it is cloned, printed, written to a file and read from one.
 ///
-/// `#[config(default = value)]` gives a field its default; that of an `Option` is `None`. An enum
-/// of configs or numbers is a config too.
+/// `#[config(default = value)]` gives a field its default; that of an `Option` is `None`. With
+/// `#[config(into)]` a field can be set by all that can be made into its type. An enum of configs or
+/// numbers is a config too.
 #[proc_macro_derive(Config, attributes(config))]
 pub fn derive_config(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

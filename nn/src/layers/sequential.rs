@@ -4,6 +4,7 @@ use std::fmt;
 
 use kiln_tensor::{AnyTensor, Float, Kind, Tensor};
 
+use crate::ModuleDict;
 use crate::module::{Module, Path, Visitor, VisitorMut};
 
 /// A module from one tensor to one tensor, of any ranks and kinds: what a [`Sequential`] is made
@@ -17,7 +18,7 @@ pub trait Layer: Module + fmt::Debug + Send + Sync {
     fn boxed_clone(&self) -> Box<dyn Layer>;
 }
 
-/// Layers one after the other, with their index as name: `torch.nn.Sequential`.
+/// Layers one after the other, with their index as name or one that is given: `torch.nn.Sequential`.
 ///
 /// ```
 /// use kiln_nn::{LinearConfig, Relu, Sequential};
@@ -32,7 +33,7 @@ pub trait Layer: Module + fmt::Debug + Send + Sync {
 /// ```
 #[derive(Debug, Default)]
 pub struct Sequential {
-    layers: Vec<Box<dyn Layer>>,
+    layers: ModuleDict<Box<dyn Layer>>,
 }
 
 impl Sequential {
@@ -41,10 +42,24 @@ impl Sequential {
         Self::default()
     }
 
-    /// With one more layer at the end.
+    /// With one more layer at the end, under its index.
     #[allow(clippy::should_implement_trait)]
-    pub fn add(mut self, layer: impl Layer + 'static) -> Self {
-        self.layers.push(Box::new(layer));
+    #[track_caller]
+    pub fn add(self, layer: impl Layer + 'static) -> Self {
+        let index = self.len().to_string();
+        self.add_named(index, layer)
+    }
+
+    /// With one more layer at the end, under a name. Panics if the name is taken, empty or has a
+    /// dot.
+    #[track_caller]
+    pub fn add_named(mut self, name: impl Into<String>, layer: impl Layer + 'static) -> Self {
+        let name = name.into();
+        if self.layers.contains_key(&name) {
+            let rule = format!("there is a layer {name:?} already");
+            kiln_tensor::fail(kiln_tensor::Error::Argument { op: "sequential", rule });
+        }
+        self.layers.insert(name, Box::new(layer));
         self
     }
 
@@ -71,7 +86,7 @@ impl Sequential {
 impl Layer for Sequential {
     #[track_caller]
     fn forward_any(&self, x: &AnyTensor) -> AnyTensor {
-        self.layers.iter().fold(x.clone(), |x, layer| layer.forward_any(&x))
+        self.layers.values().fold(x.clone(), |x, layer| layer.forward_any(&x))
     }
 
     fn boxed_clone(&self) -> Box<dyn Layer> {
@@ -81,7 +96,8 @@ impl Layer for Sequential {
 
 impl Clone for Sequential {
     fn clone(&self) -> Self {
-        Self { layers: self.layers.iter().map(|layer| layer.boxed_clone()).collect() }
+        let layers = self.layers.iter().map(|(name, layer)| (name, layer.boxed_clone()));
+        Self { layers: layers.collect() }
     }
 }
 

@@ -252,7 +252,9 @@ mod tests {
     /// Runs `pieces` and returns how often each was.
     fn count(pieces: usize) -> Vec<usize> {
         let counts: Vec<_> = (0..pieces).map(|_| AtomicUsize::new(0)).collect();
-        run(pieces, &|i| drop(counts[i].fetch_add(1, Ordering::Relaxed)));
+        run(pieces, &|i| {
+            counts[i].fetch_add(1, Ordering::Relaxed);
+        });
         counts.into_iter().map(AtomicUsize::into_inner).collect()
     }
 
@@ -283,7 +285,9 @@ mod tests {
     #[test]
     fn work_inside_of_work_is_done() {
         let total = AtomicUsize::new(0);
-        run(8, &|_| drop(total.fetch_add(count(5).iter().sum(), Ordering::Relaxed)));
+        run(8, &|_| {
+            total.fetch_add(count(5).iter().sum(), Ordering::Relaxed);
+        });
         assert_eq!(total.into_inner(), 40);
     }
 

@@ -28,7 +28,40 @@ pub fn interpolate(
     output_size: [usize; 2],
     options: InterpolateOptions,
 ) -> Tensor<4> {
-    resize(x.as_ref(), output_size, options)
+    resize(x.as_ref(), output_size, [None; 2], options)
+}
+
+/// Pictures `[n, c, h, w]` whose height and width are `factor` times as large, rounded down:
+/// `torch.nn.functional.interpolate(scale_factor=factor)`. Without aligned corners, pixels are
+/// `factor` times as large even where the size was rounded.
+#[track_caller]
+pub fn interpolate_by(
+    x: impl AsRef<Tensor<4>>,
+    factor: [f64; 2],
+    options: InterpolateOptions,
+) -> Tensor<4> {
+    scale(x.as_ref(), factor, options)
+}
+
+/// Sequences `[n, c, l]` that are `factor` times as long, rounded down: see [`interpolate_by`].
+#[track_caller]
+pub fn interpolate1d_by(
+    x: impl AsRef<Tensor<3>>,
+    factor: f64,
+    options: InterpolateOptions,
+) -> Tensor<3> {
+    scale(x.as_ref(), [factor], options)
+}
+
+/// Volumes `[n, c, d, h, w]` that are `factor` times as large, rounded down: see
+/// [`interpolate_by`].
+#[track_caller]
+pub fn interpolate3d_by(
+    x: impl AsRef<Tensor<5>>,
+    factor: [f64; 3],
+    options: InterpolateOptions,
+) -> Tensor<5> {
+    scale(x.as_ref(), factor, options)
 }
 
 /// Sequences of another length: `[n, c, l]` to `[n, c, output_size]`.
@@ -38,7 +71,7 @@ pub fn interpolate1d(
     output_size: usize,
     options: InterpolateOptions,
 ) -> Tensor<3> {
-    resize(x.as_ref(), [output_size], options)
+    resize(x.as_ref(), [output_size], [None], options)
 }
 
 /// Volumes of another size: `[n, c, d, h, w]` to `[n, c, output_size..]`.
@@ -48,13 +81,31 @@ pub fn interpolate3d(
     output_size: [usize; 3],
     options: InterpolateOptions,
 ) -> Tensor<5> {
-    resize(x.as_ref(), output_size, options)
+    resize(x.as_ref(), output_size, [None; 3], options)
 }
 
+#[track_caller]
+fn scale<const D: usize, const N: usize>(
+    x: &Tensor<D>,
+    factor: [f64; N],
+    options: InterpolateOptions,
+) -> Tensor<D> {
+    if !factor.iter().all(|factor| *factor > 0.0 && factor.is_finite()) {
+        let rule = format!("the factors must be positive numbers, found {factor:?}");
+        crate::fail(Error::Argument { op: "interpolate", rule });
+    }
+    let extents = x.dims();
+    let size = std::array::from_fn(|axis| (extents[D - N + axis] as f64 * factor[axis]) as usize);
+    resize(x, size, factor.map(|factor| Some(factor.recip())), options)
+}
+
+/// `steps` are the distances of neighbouring outputs in inputs, where they are not the ratio of the
+/// extents.
 #[track_caller]
 fn resize<const D: usize, const N: usize>(
     x: &Tensor<D>,
     size: [usize; N],
+    steps: [Option<f64>; N],
     options: InterpolateOptions,
 ) -> Tensor<D> {
     if x.dims()[D - N..].contains(&0) || size.contains(&0) {
@@ -63,7 +114,12 @@ fn resize<const D: usize, const N: usize>(
     }
     let along = |x: AnyTensor, axis: usize| {
         let (extent, out) = (x.shape()[D - N + axis], size[axis]);
-        let taps: Vec<Taps> = (0..out).map(|i| taps(i, extent, out, options)).collect();
+        // PyTorch does the same, also where a factor was given and rounding left the size.
+        if extent == out && options.mode == InterpolateMode::Bilinear {
+            return x;
+        }
+        let step = steps[axis].unwrap_or(extent as f64 / out as f64);
+        let taps: Vec<Taps> = (0..out).map(|i| taps(i, extent, out, step, options)).collect();
         weighted(&x, D - N + axis, &taps)
     };
     Tensor::from_any((0..N).fold(x.as_any().clone(), along))
@@ -91,15 +147,15 @@ fn weighted(x: &AnyTensor, axis: usize, taps: &[Taps]) -> AnyTensor {
     (1..taps[0].len()).fold(term(0), |sum, k| sum.add(&term(k)))
 }
 
-fn taps(i: usize, extent: usize, out: usize, options: InterpolateOptions) -> Taps {
+fn taps(i: usize, extent: usize, out: usize, step: f64, options: InterpolateOptions) -> Taps {
     let centre = match (options.align_corners, out) {
         (true, 1) => 0.0,
         (true, _) => i as f64 * (extent - 1) as f64 / (out - 1) as f64,
-        (false, _) => (i as f64 + 0.5) * extent as f64 / out as f64 - 0.5,
+        (false, _) => (i as f64 + 0.5) * step - 0.5,
     };
     match options.mode {
-        InterpolateMode::Nearest => vec![(nearest(i as f32, extent, out), 1.0)],
-        InterpolateMode::NearestExact => vec![(nearest(i as f32 + 0.5, extent, out), 1.0)],
+        InterpolateMode::Nearest => vec![(nearest(i as f32, extent, step), 1.0)],
+        InterpolateMode::NearestExact => vec![(nearest(i as f32 + 0.5, extent, step), 1.0)],
         InterpolateMode::Bilinear => {
             around(centre.max(0.0), extent, 1, |x| (1.0 - x.abs()).max(0.0))
         }
@@ -115,8 +171,8 @@ fn taps(i: usize, extent: usize, out: usize, options: InterpolateOptions) -> Tap
 
 /// PyTorch computes the place in f32, so a place that is just a whole number may fall on either
 /// side of it.
-fn nearest(i: f32, extent: usize, out: usize) -> usize {
-    let at = (i * (extent as f32 / out as f32)).floor() as usize;
+fn nearest(i: f32, extent: usize, step: f64) -> usize {
+    let at = (i * step as f32).floor() as usize;
     at.min(extent - 1)
 }
 

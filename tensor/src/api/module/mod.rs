@@ -25,7 +25,9 @@ pub use conv::{conv1d, conv2d, conv3d};
 pub use conv_transpose::{conv_transpose1d, conv_transpose2d, conv_transpose3d};
 pub use ctc::{ctc_loss, ctc_loss_reduced};
 pub use deform::deform_conv2d;
-pub use interpolate::{interpolate, interpolate1d, interpolate3d};
+pub use interpolate::{
+    interpolate, interpolate_by, interpolate1d, interpolate1d_by, interpolate3d, interpolate3d_by,
+};
 pub use linear::{
     Indices, dropout, dropout_any, embedding, embedding_any, linear, linear_activation, linear_any,
 };

@@ -61,19 +61,9 @@ pub use device::device;
 /// All that a training program needs.
 pub mod prelude {
     pub use crate::autograd::{Autograd, Backward, Gradients, checkpoint, no_grad};
+    pub use crate::nn::layers::*;
     pub use crate::nn::loss::*;
-    pub use crate::nn::{
-        AvgPool2d, AvgPool2dConfig, BatchNorm2d, BatchNorm2dConfig, Conv2d, Conv2dConfig,
-        CrossEntropyLoss, Dropout, DropoutConfig, Embedding, EmbeddingConfig, Flatten, Gelu,
-        Initializer, Layer, LayerNorm, LayerNormConfig, Linear, LinearConfig, MaxPool2d,
-        MaxPool2dConfig, Module, MseLoss, Param, Relu, Sequential,
-    };
-    pub use crate::nn::{
-        KvCache, LoraConfig, LoraLinear, MhaInput, MultiHeadAttention, MultiHeadAttentionConfig,
-        RotaryEncoding, RotaryEncodingConfig, Transformer, TransformerConfig, TransformerDecoder,
-        TransformerDecoderConfig, TransformerDecoderInput, TransformerEncoder,
-        TransformerEncoderConfig, TransformerEncoderInput,
-    };
+    pub use crate::nn::{Buffer, Config, Initializer, Module, Param, StateDict};
     pub use crate::optim::{
         Adam, AdamConfig, AdamW, AdamWConfig, GradScaler, GradScalerConfig, Optimizer, Sgd,
         SgdConfig,

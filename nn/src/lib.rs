@@ -40,7 +40,8 @@ pub mod nn {
 pub mod config;
 mod containers;
 mod init;
-mod layers;
+#[doc(hidden)]
+pub mod layers;
 pub mod loss;
 mod module;
 mod param;

@@ -110,7 +110,7 @@ fn layers_are_named_from_the_outside_in() {
         ("", "Net"),
         ("body.0", "Linear"),
         ("body.1", "Linear"),
-        ("norm", "BatchNorm2d"),
+        ("norm", "BatchNorm"),
         ("dropout", "Dropout"),
         ("head", "Sequential"),
         ("head.0", "Linear"),

@@ -77,7 +77,8 @@ enum Precision {
 fn precision(op: &Op) -> Precision {
     use UnaryKind::*;
     match op {
-        Op::MatMul(_) | Op::Conv2d(_) | Op::Conv2dInputGrad(_) => Precision::Half,
+        Op::MatMul(_) | Op::Attention(_) => Precision::Half,
+        Op::Conv2d(_) | Op::Conv2dInputGrad(_) => Precision::Half,
         Op::Softmax(_) | Op::LayerNorm(_) | Op::CrossEntropy(_) => Precision::Full,
         Op::BatchNorm(_) | Op::BatchNormEval(_) => Precision::Full,
         Op::Unary(op) => match op.kind {

@@ -20,6 +20,7 @@ fn decomposes(op: &Op) -> bool {
         Op::Dropout(_) | Op::Softmax(_) | Op::SoftmaxBackward(_) | Op::ActivationBackward(_) => {
             true
         }
+        Op::Attention(_) | Op::AttentionBackward(_) => true,
         Op::LayerNorm(_) | Op::LayerNormBackward(_) => true,
         Op::BatchNorm(_) | Op::BatchNormBackward(_) => true,
         Op::CrossEntropy(_) | Op::CrossEntropyBackward(_) => true,

@@ -141,6 +141,7 @@ fn largest(outputs: &[TensorData]) -> f64 {
 fn input_dtype(op: &Op, i: usize, float: DType) -> DType {
     let statistics = match op {
         Op::LayerNormBackward(_) | Op::BatchNormBackward(_) => i == 1 || i == 2,
+        Op::AttentionBackward(_) => i == 3 || i == 5,
         Op::CrossEntropyBackward(_) => i == 2,
         _ => false,
     };

@@ -4,6 +4,7 @@
 //! whose gradient in turn comes from its decomposition.
 
 mod assign;
+mod attention;
 mod complex;
 mod custom;
 mod decomposition;
@@ -105,6 +106,9 @@ pub(crate) fn gradients(
     if let Op::Factor(op) = &step.op {
         return linalg::factor(op, &mut cx, &outputs);
     }
+    if let Op::Attention(op) = &step.op {
+        return Ok(attention::attention(op, &mut cx, &outputs));
+    }
     if outputs.iter().skip(1).any(Option::is_some) {
         // The fused backwards know the first output; gradients of the statistics are rare.
         return through_decomposition(&cx, &outputs);
@@ -181,7 +185,9 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
         Op::Scatter(op) => assign::scatter(op, cx, &dy),
         Op::MatMul(op) => matmul(op, cx, dy),
         Op::Solve(op) => linalg::solve(op, cx, &dy),
-        Op::Factor(_) => unreachable!("its outputs all have gradients: see above"),
+        Op::Factor(_) | Op::Attention(_) => {
+            unreachable!("its outputs all have gradients: see above")
+        }
         Op::Conv2d(op) => {
             let options = op.options;
             let mut results = cx.two(
@@ -259,6 +265,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
         Op::Dropout(op) => one(dy.apply(op.clone(), &[])),
         Op::ActivationBackward(_)
         | Op::SoftmaxBackward(_)
+        | Op::AttentionBackward(_)
         | Op::LayerNormBackward(_)
         | Op::BatchNormBackward(_)
         | Op::BatchNormEval(_)

@@ -8,6 +8,7 @@
 mod access;
 mod arg_reduce;
 mod assign;
+mod attention;
 mod complex;
 mod conv;
 mod copy;
@@ -152,6 +153,8 @@ impl Backend for Cpu {
             Op::AvgPool2dBackward(op) => pool2d::avg_pool2d_backward(op, inputs[0], y),
             Op::Softmax(op) => softmax::softmax(op, inputs[0], y),
             Op::SoftmaxBackward(op) => softmax::softmax_backward(op, [inputs[0], inputs[1]], y),
+            Op::Attention(op) => attention::attention(op, inputs, outputs),
+            Op::AttentionBackward(op) => attention::attention_backward(op, inputs, outputs),
             Op::LayerNorm(op) => norm::layer_norm(op, inputs, outputs),
             Op::LayerNormBackward(op) => norm::layer_norm_backward(op.affine, inputs, outputs),
             Op::BatchNorm(op) => norm::batch_norm(op, inputs, outputs),

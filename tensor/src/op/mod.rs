@@ -8,6 +8,7 @@
 
 mod activation;
 mod assign;
+mod attention;
 mod binary;
 mod binary_scalar;
 pub(crate) mod check;
@@ -40,6 +41,8 @@ use smallvec::SmallVec;
 
 pub use activation::{Activation, ActivationBackward};
 pub use assign::{Assign, IndexingUpdateOp, RavelIndex, Scatter};
+pub(crate) use attention::Extents;
+pub use attention::{Attention, AttentionBackward};
 pub use binary::{Binary, BinaryKind};
 pub use binary_scalar::BinaryScalar;
 pub use choose::{Cast, Where};
@@ -265,6 +268,8 @@ operations! {
     AvgPool2dBackward,
     Softmax,
     SoftmaxBackward,
+    Attention,
+    AttentionBackward,
     LayerNorm,
     LayerNormBackward,
     BatchNorm,

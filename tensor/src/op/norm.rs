@@ -37,14 +37,6 @@ fn check_affine(
     Ok(())
 }
 
-fn expect(op: &'static str, inputs: &[Meta], count: usize) -> Result<()> {
-    if inputs.len() != count {
-        let rule = format!("expected {count} inputs, found {}", inputs.len());
-        return Err(check::argument(op, rule));
-    }
-    Ok(())
-}
-
 /// `x - mean` and `1 / sqrt(var + epsilon)` over `axes`, in the dtype of statistics.
 fn standardize(x: &AnyTensor, axes: Axes, epsilon: f64) -> (AnyTensor, AnyTensor, AnyTensor) {
     let mean = x.reduce(ReduceKind::Mean, axes);
@@ -60,7 +52,7 @@ impl Operation for LayerNorm {
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let op = self.name();
-        expect(op, inputs, if self.affine { 3 } else { 1 })?;
+        check::count(op, inputs, if self.affine { 3 } else { 1 })?;
         let x = &inputs[0];
         check::floats(op, &inputs[..1])?;
         let Some(last) = x.shape.rank().checked_sub(1) else {
@@ -122,7 +114,7 @@ impl Operation for LayerNormBackward {
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let op = self.name();
-        expect(op, inputs, if self.affine { 5 } else { 4 })?;
+        check::count(op, inputs, if self.affine { 5 } else { 4 })?;
         let (x, mean, rstd, dy) = (inputs[0], inputs[1], inputs[2], inputs[3]);
         check::floats(op, &[x, dy])?;
         check::same_shape(op, &[x, dy])?;
@@ -229,7 +221,7 @@ impl Operation for BatchNorm {
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let op = self.name();
-        expect(op, inputs, 3)?;
+        check::count(op, inputs, 3)?;
         check_channels(op, inputs)?;
         let x = &inputs[0];
         check::floats(op, &inputs[..1])?;
@@ -283,7 +275,7 @@ impl Operation for BatchNormBackward {
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let op = self.name();
-        expect(op, inputs, 5)?;
+        check::count(op, inputs, 5)?;
         check_channels(op, inputs)?;
         let (x, mean, rstd, dy) = (inputs[0], inputs[1], inputs[2], inputs[3]);
         check::floats(op, &[x, dy])?;
@@ -343,7 +335,7 @@ impl Operation for BatchNormEval {
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let op = self.name();
-        expect(op, inputs, 5)?;
+        check::count(op, inputs, 5)?;
         check_channels(op, inputs)?;
         check::floats(op, &inputs[..1])?;
         check_affine(op, inputs, &inputs[0], 1, &inputs[1..])?;

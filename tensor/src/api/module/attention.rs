@@ -1,9 +1,12 @@
 //! Scaled dot-product attention (Vaswani et al. 2017).
 
 use super::AttentionModuleOptions;
-use crate::op::{Arange, BinaryKind, Meta};
+use smallvec::SmallVec;
+
+use crate::error::OrFail;
+use crate::op::{Attention, Meta, Operation};
 use crate::tensor::{Bool, Tensor};
-use crate::{AnyTensor, DType, Error, Scalar};
+use crate::{AnyTensor, DType};
 
 /// `softmax(query key^T scale) value` of every head.
 ///
@@ -34,26 +37,19 @@ pub fn attention(
     attn_bias: Option<Tensor<4>>,
     options: AttentionModuleOptions,
 ) -> Tensor<4> {
-    let qkv = Heads::new("attention", query.as_ref(), key.as_ref(), value.as_ref());
-    if options.softcap.is_some_and(|cap| cap <= 0.0) {
-        let rule = format!("softcap must be positive, got {:?}", options.softcap);
-        crate::fail(Error::Argument { op: "attention", rule });
-    }
-    let mut scores = qkv.scores(options.scale);
-    if let Some(cap) = options.softcap {
-        // Before any mask: the hyperbolic tangent of minus infinity is not minus infinity.
-        scores = scores.div_scalar(cap).tanh().mul_scalar(cap);
-    }
-    if let Some(mask) = &mask {
-        scores = hide(&scores, mask.as_any());
-    }
-    if options.is_causal {
-        scores = hide(&scores, &later(&scores, qkv.keys as i64 - qkv.queries as i64));
-    }
-    if let Some(bias) = &attn_bias {
-        scores = scores.add(bias.as_any());
-    }
-    Tensor::from_any(qkv.mix(&weights(&scores)))
+    let (query, key, value) = (query.as_ref(), key.as_ref(), value.as_ref());
+    let bias = match (mask, attn_bias) {
+        (Some(mask), bias) => Some(hide(mask.as_any(), bias.as_ref(), query.dtype())),
+        (None, bias) => bias.map(Tensor::into_any),
+    };
+    let [_, _, queries, d] = query.dims();
+    let op = Attention {
+        scale: options.scale.unwrap_or(1.0 / (d as f64).sqrt()),
+        causal: options.is_causal.then(|| key.dims()[2] as i64 - queries as i64),
+        softcap: options.softcap,
+        bias: bias.is_some(),
+    };
+    attend(op, query, key, value, bias, 0.0)
 }
 
 /// What a query may see in [`scaled_dot_product_attention`].
@@ -92,107 +88,45 @@ pub fn scaled_dot_product_attention(
     is_causal: bool,
     scale: Option<f64>,
 ) -> Tensor<4> {
-    const OP: &str = "scaled_dot_product_attention";
-    let qkv = Heads::new(OP, query.as_ref(), key.as_ref(), value.as_ref());
-    let mut scores = qkv.scores(scale);
-    if is_causal {
-        scores = hide(&scores, &later(&scores, 0));
-    }
-    match &attn_mask {
-        Some(AttentionMask::Keep(mask)) => scores = hide(&scores, mask.bool_not().as_any()),
-        Some(AttentionMask::Add(bias)) => scores = scores.add(bias.as_any()),
-        None => {}
-    }
-    let mut weights = weights(&scores);
-    if dropout_p > 0.0 {
-        weights = super::dropout_any(&weights, dropout_p);
-    }
-    Tensor::from_any(qkv.mix(&weights))
-}
-
-/// The operands, with the heads that share a key as an axis of their own.
-struct Heads {
-    /// `[n, groups, heads, q, d]`
-    query: AnyTensor,
-    /// `[n, groups, 1, k, d]`
-    key: AnyTensor,
-    /// `[n, groups, 1, k, e]`
-    value: AnyTensor,
-    queries: usize,
-    keys: usize,
-    heads: usize,
-}
-
-impl Heads {
-    #[track_caller]
-    fn new(op: &'static str, query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>) -> Self {
-        let ([n, heads, q, d], [kn, groups, k, kd]) = (query.dims(), key.dims());
-        let [vn, vh, vk, e] = value.dims();
-        let fits = [n, kn] == [kn, vn] && [groups, k] == [vh, vk] && d == kd;
-        if !fits || groups == 0 || heads % groups != 0 {
-            let rule = "expected [n, heads, q, d], [n, groups, k, d] and [n, groups, k, e] with \
-                        heads a multiple of groups";
-            let shapes = vec![query.shape(), key.shape(), value.shape()];
-            crate::fail(Error::Shape { op, shapes, rule: rule.into() });
-        }
-        Self {
-            query: query.as_any().reshape([n, groups, heads / groups, q, d]),
-            key: key.as_any().reshape([n, groups, 1, k, d]),
-            value: value.as_any().reshape([n, groups, 1, k, e]),
-            queries: q,
-            keys: k,
-            heads,
-        }
-    }
-
-    /// `[n, heads, q, k]`
-    #[track_caller]
-    fn scores(&self, scale: Option<f64>) -> AnyTensor {
-        let [n, _, _, q, d] = self.query.shape().dims();
-        let scale = scale.unwrap_or(1.0 / (d as f64).sqrt());
-        // The smaller operand is scaled, which also keeps half types from overflowing.
-        let scores = self.query.mul_scalar(scale).matmul(&self.key.transpose());
-        scores.reshape([n, self.heads, q, self.keys])
-    }
-
-    /// The means of the values, `[n, heads, q, e]`.
-    #[track_caller]
-    fn mix(&self, weights: &AnyTensor) -> AnyTensor {
-        let [n, groups, each, q, _] = self.query.shape().dims();
-        let e = self.value.shape()[4];
-        let weights = weights.reshape([n, groups, each, q, self.keys]);
-        weights.matmul(&self.value).reshape([n, self.heads, q, e])
-    }
-}
-
-/// Minus infinity where `mask` is true.
-#[track_caller]
-fn hide(scores: &AnyTensor, mask: &AnyTensor) -> AnyTensor {
-    fill(scores, mask, f64::NEG_INFINITY)
-}
-
-#[track_caller]
-fn fill(x: &AnyTensor, mask: &AnyTensor, value: f64) -> AnyTensor {
-    AnyTensor::full(Meta::new([], x.dtype()), value, x.device()).select_where(mask, x)
-}
-
-/// `[q, k]`: whether the key comes more than `ahead` after the query.
-fn later(scores: &AnyTensor, ahead: i64) -> AnyTensor {
-    let count = |start: i64, len: usize| {
-        let (start, step) = (Scalar::Int(start), Scalar::Int(1));
-        AnyTensor::create(Arange { start, step, len, dtype: DType::I64 }, scores.device())
+    let (query, key, value) = (query.as_ref(), key.as_ref(), value.as_ref());
+    let bias = attn_mask.map(|mask| match mask {
+        AttentionMask::Keep(mask) => hide(mask.bool_not().as_any(), None, query.dtype()),
+        AttentionMask::Add(bias) => bias.into_any(),
+    });
+    let op = Attention {
+        scale: scale.unwrap_or(1.0 / (query.dims()[3] as f64).sqrt()),
+        causal: is_causal.then_some(0),
+        softcap: None,
+        bias: bias.is_some(),
     };
-    let [_, _, q, k] = scores.shape().dims();
-    let (rows, columns) = (count(ahead, q).reshape([q, 1]), count(0, k).reshape([1, k]));
-    columns.binary(BinaryKind::Greater, &rows)
+    attend(op, query, key, value, bias, dropout_p)
 }
 
-/// Softmax over the keys; zeros where none is seen.
+/// What is added to the scores: minus infinity where `mask` is true, else the bias.
 #[track_caller]
-fn weights(scores: &AnyTensor) -> AnyTensor {
-    if scores.num_elements() == 0 {
-        return scores.clone();
+fn hide(mask: &AnyTensor, bias: Option<&Tensor<4>>, dtype: DType) -> AnyTensor {
+    let full = |value: f64| AnyTensor::full(Meta::new([], dtype), value, mask.device());
+    let bias = bias.map_or_else(|| full(0.0), |bias| bias.as_any().cast(dtype));
+    full(f64::NEG_INFINITY).select_where(mask, &bias)
+}
+
+#[track_caller]
+fn attend(
+    op: Attention,
+    query: &Tensor<4>,
+    key: &Tensor<4>,
+    value: &Tensor<4>,
+    bias: Option<AnyTensor>,
+    dropout: f64,
+) -> Tensor<4> {
+    let bias = bias.map(|bias| bias.cast(query.dtype()));
+    let [query, key, value] = [query, key, value].map(Tensor::as_any);
+    let inputs: SmallVec<[&AnyTensor; 4]> = [query, key, value].into_iter().chain(&bias).collect();
+    if dropout == 0.0 {
+        return Tensor::from_any(query.apply(op, &inputs[1..]));
     }
-    let blind = scores.detach().max_axis(3).equal_scalar(f64::NEG_INFINITY);
-    fill(&fill(scores, &blind, 0.0).softmax(3), &blind, 0.0)
+    let metas: SmallVec<[Meta; 4]> = inputs.iter().map(|x| x.meta()).collect();
+    op.infer(&metas).or_fail();
+    let (weights, _) = op.weights(&inputs);
+    Tensor::from_any(Attention::mix(&super::dropout_any(&weights, dropout), value))
 }

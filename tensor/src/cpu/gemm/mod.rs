@@ -22,13 +22,13 @@ mod tests;
 mod vector;
 
 use super::simd::{self, Isa, Level};
-use kernel::Tiles;
+pub(crate) use kernel::{Job, Tiles};
 pub(crate) use pack::{Source, Strided};
 use product::Product;
 use std::ops::Add;
 
 /// Element type that products are computed in.
-pub(crate) trait Real: Copy + Default + Add<Output = Self> + Send + Sync + 'static {
+pub(crate) trait Real: pack::Stored<Self> + Add<Output = Self> {
     /// The kernels of an instruction set, which the processor must have when they are called.
     fn tiles(level: Level) -> &'static Tiles<Self>;
     /// `block` transposed.

@@ -242,26 +242,37 @@ unsafe fn transpose<const B: usize, I: Isa, S: Stored<T>, T: Real>(
         // of the next step, which the first group then writes.
         for first in (0..groups).rev().map(|group| group * B) {
             for start in [done, done + B] {
-                let mut block = [[T::default(); B]; B];
+                let at = start * width + first;
                 if first + B <= count {
+                    let mut block = [[T::default(); B]; B];
                     for (i, line) in block.iter_mut().enumerate() {
                         // SAFETY: the line exists, and B steps of its depth are left.
                         *line = unsafe { chunk(from.at(first + i, start)) };
                     }
+                    // Apart from the block below, whose lines are not all known: this one stays in
+                    // registers.
+                    transposed::<B, I, T>(block, &mut out[at..], width);
                 } else {
+                    let mut block = [[T::default(); B]; B];
                     for (i, line) in (first..count).zip(&mut block) {
                         // SAFETY: as above.
                         *line = unsafe { chunk(from.at(i, start)) };
                     }
-                }
-                for (k, step) in T::transpose::<I, B>(block).iter().enumerate() {
-                    out[(start + k) * width + first..][..B].copy_from_slice(step);
+                    transposed::<B, I, T>(block, &mut out[at..], width);
                 }
             }
         }
         done += 2 * B;
     }
     done
+}
+
+/// Writes a block transposed, in rows that are `width` elements apart.
+#[inline(always)]
+fn transposed<const B: usize, I: Isa, T: Real>(block: [[T; B]; B], out: &mut [T], width: usize) {
+    for (k, step) in T::transpose::<I, B>(block).iter().enumerate() {
+        out[k * width..][..B].copy_from_slice(step);
+    }
 }
 
 /// `B` values from `at`, converted.

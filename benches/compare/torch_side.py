@@ -114,6 +114,13 @@ optimizer.step()
     return Workload(step, names, grad=True)
 
 
+def lstm():
+    """One layer over 32 sequences of 64 steps, and the gradients of its parameters."""
+    names = {"layer": nn.LSTM(256, 256, batch_first=True), "x": torch.randn(32, 64, 256)}
+    step = "layer.zero_grad(set_to_none=True)\nlayer(x)[0].sum().backward()"
+    return Workload(step, names, grad=True)
+
+
 def train_mlp(batch, *sizes):
     return lambda: train(mlp(*sizes), torch.randn(batch, sizes[0]))
 
@@ -153,6 +160,7 @@ WORKLOADS = {
     "train_mlp_tiny_b32": train_mlp(32, 64, 32, 10),
     "train_mlp_mnist_b128": train_mlp(128, 784, 512, 512, 10),
     "train_cnn_mnist_b64": train_cnn,
+    "lstm_fwd_bwd_32x64x256": lstm,
 }
 
 

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use kiln::nn::LstmConfig;
 use kiln::prelude::*;
 use kiln::tensor::op::{Activation, Conv2dOptions};
 
@@ -41,6 +42,7 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("train_mlp_tiny_b32", || train_mlp(&[64, 32, 10], 32)),
     ("train_mlp_mnist_b128", || train_mlp(&[784, 512, 512, 10], 128)),
     ("train_cnn_mnist_b64", train_cnn),
+    ("lstm_fwd_bwd_32x64x256", lstm),
 ];
 
 const MILLION: usize = 1_000_000;
@@ -108,6 +110,15 @@ fn train<M: Module + 'static, const D: usize>(
             let grads = loss.backward();
             optim.step(&mut model, grads);
         }
+    })
+}
+
+/// One layer over 32 sequences of 64 steps, and the gradients of its parameters.
+fn lstm() -> Workload {
+    let layer = LstmConfig::new(256, 256, true).init(&Device::cpu());
+    let x = random([32, 64, 256]);
+    Box::new(move |calls| {
+        (0..calls).for_each(|_| drop(layer.forward(black_box(&x), None).0.sum().backward()));
     })
 }
 

@@ -51,7 +51,7 @@ pub use init::Initializer;
 pub use kiln_nn_derive::{Config, Module};
 pub use kiln_tensor::atomic_write;
 pub use layers::*;
-pub use loss::{CrossEntropyLoss, MseLoss, Reduction};
+pub use loss::{CrossEntropyLoss, CrossEntropyLossConfig, MseLoss, Reduction};
 pub use module::{Module, Path, Visitor, VisitorMut};
 pub use param::{Buffer, Mode, Param};
 pub use store::{LoadReport, StateDict};

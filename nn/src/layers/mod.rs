@@ -7,6 +7,7 @@ mod embedding;
 mod linear;
 mod norm;
 mod pool;
+mod recurrent;
 mod sequential;
 
 pub use activation::{Flatten, Gelu, Relu};
@@ -16,6 +17,10 @@ pub use embedding::{Embedding, EmbeddingConfig};
 pub use linear::{Linear, LinearConfig};
 pub use norm::{BatchNorm2d, BatchNorm2dConfig, LayerNorm, LayerNormConfig};
 pub use pool::{AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
+pub use recurrent::{
+    Gru, GruCell, GruCellConfig, GruConfig, Lstm, LstmCell, LstmCellConfig, LstmConfig, LstmState,
+    Rnn, RnnCell, RnnCellConfig, RnnConfig, RnnNonlinearity, RnnState,
+};
 pub use sequential::{Layer, Sequential};
 
 /// Implements [`Layer`] for layers whose `forward` takes and gives tensors of fixed ranks.

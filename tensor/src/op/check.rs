@@ -15,6 +15,16 @@ pub(super) fn arity<'a, const N: usize>(
     })
 }
 
+/// There are `count` inputs.
+#[inline]
+pub(super) fn count(op: &'static str, inputs: &[Meta], count: usize) -> Result<()> {
+    if inputs.len() != count {
+        let rule = format!("expected {count} inputs, found {}", inputs.len());
+        return Err(argument(op, rule));
+    }
+    Ok(())
+}
+
 pub(super) fn shape_error(op: &'static str, inputs: &[Meta], rule: impl Into<String>) -> Error {
     let shapes: Vec<Shape> = inputs.iter().map(|meta| meta.shape).collect();
     Error::Shape { op, shapes, rule: rule.into() }

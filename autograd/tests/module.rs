@@ -340,11 +340,11 @@ fn losses_of_classes() {
             reduction,
         };
         check(&format!("loss.nll.{name}"), &["x"], |i| {
-            module::nll_loss(t(&i[0]), targets(), plain()).into_any()
+            module::nll_loss(t::<2>(&i[0]), targets(), plain()).into_any()
         });
         check(&format!("loss.cross.{name}"), &["x"], |i| {
             let options = CrossEntropyOptions { label_smoothing: 0.2, ..plain() };
-            module::cross_entropy_loss(t(&i[0]), targets(), options).into_any()
+            module::cross_entropy_loss(t::<2>(&i[0]), targets(), options).into_any()
         });
     }
 }

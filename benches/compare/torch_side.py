@@ -116,6 +116,13 @@ optimizer.step()
     return Workload(step, names, grad=True)
 
 
+def lstm():
+    """One layer over 32 sequences of 64 steps, and the gradients of its parameters."""
+    names = {"layer": nn.LSTM(256, 256, batch_first=True), "x": torch.randn(32, 64, 256)}
+    step = "layer.zero_grad(set_to_none=True)\nlayer(x)[0].sum().backward()"
+    return Workload(step, names, grad=True)
+
+
 def train_mlp(batch, *sizes):
     return lambda: train(mlp(*sizes), torch.randn(batch, sizes[0]))
 
@@ -222,6 +229,7 @@ WORKLOADS = {
     "encoder_layer_fwd_8x128x384": encoder_layer,
     "gpt_mini_fwd_8x128": gpt_forward,
     "train_gpt_mini_8x128": gpt_train,
+    "lstm_fwd_bwd_32x64x256": lstm,
 }
 
 

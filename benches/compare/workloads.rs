@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use kiln::nn::LstmConfig;
 use kiln::prelude::*;
 use kiln::tensor::op::{Activation, Conv2dOptions};
 
@@ -44,6 +45,7 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("encoder_layer_fwd_8x128x384", encoder_layer),
     ("gpt_mini_fwd_8x128", gpt_forward),
     ("train_gpt_mini_8x128", gpt_train),
+    ("lstm_fwd_bwd_32x64x256", lstm),
 ];
 
 const MILLION: usize = 1_000_000;
@@ -111,6 +113,15 @@ fn train<M: Module + 'static, const D: usize>(
             let grads = loss.backward();
             optim.step(&mut model, grads);
         }
+    })
+}
+
+/// One layer over 32 sequences of 64 steps, and the gradients of its parameters.
+fn lstm() -> Workload {
+    let layer = LstmConfig::new(256, 256, true).init(&Device::cpu());
+    let x = random([32, 64, 256]);
+    Box::new(move |calls| {
+        (0..calls).for_each(|_| drop(layer.forward(black_box(&x), None).0.sum().backward()));
     })
 }
 

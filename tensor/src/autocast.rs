@@ -80,7 +80,7 @@ fn precision(op: &Op) -> Precision {
         Op::MatMul(_) | Op::Attention(_) => Precision::Half,
         Op::Conv2d(_) | Op::Conv2dInputGrad(_) => Precision::Half,
         Op::Softmax(_) | Op::LayerNorm(_) | Op::CrossEntropy(_) => Precision::Full,
-        Op::BatchNorm(_) | Op::BatchNormEval(_) => Precision::Full,
+        Op::BatchNorm(_) | Op::BatchNormEval(_) | Op::Recurrent(_) => Precision::Full,
         Op::Unary(op) => match op.kind {
             Exp | ExpM1 | Log | Log2 | Log10 | Log1p | Recip | Rsqrt => Precision::Full,
             Acos | Asin | Cosh | Sinh | Tan | ErfInv | Softplus => Precision::Full,

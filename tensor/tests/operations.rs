@@ -142,7 +142,7 @@ fn input_dtype(op: &Op, i: usize, float: DType) -> DType {
     let statistics = match op {
         Op::LayerNormBackward(_) | Op::BatchNormBackward(_) => i == 1 || i == 2,
         Op::AttentionBackward(_) => i == 3 || i == 5,
-        Op::CrossEntropyBackward(_) => i == 2,
+        Op::CrossEntropyBackward(_) => i == 2 || i == 3,
         _ => false,
     };
     if statistics && float != DType::F64 { DType::F32 } else { float }

@@ -10,6 +10,7 @@ mod custom;
 mod decomposition;
 mod elementwise;
 mod linalg;
+mod recurrent;
 mod scan;
 
 use kiln_tensor::op::{
@@ -109,6 +110,9 @@ pub(crate) fn gradients(
     if let Op::Attention(op) = &step.op {
         return Ok(attention::attention(op, &mut cx, &outputs));
     }
+    if let Op::Recurrent(op) = &step.op {
+        return recurrent::recurrent(op, &mut cx, &outputs);
+    }
     if outputs.iter().skip(1).any(Option::is_some) {
         // The fused backwards know the first output; gradients of the statistics are rare.
         return through_decomposition(&cx, &outputs);
@@ -185,7 +189,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
         Op::Scatter(op) => assign::scatter(op, cx, &dy),
         Op::MatMul(op) => matmul(op, cx, dy),
         Op::Solve(op) => linalg::solve(op, cx, &dy),
-        Op::Factor(_) | Op::Attention(_) => {
+        Op::Factor(_) | Op::Attention(_) | Op::Recurrent(_) => {
             unreachable!("its outputs all have gradients: see above")
         }
         Op::Conv2d(op) => {
@@ -257,9 +261,18 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
             let results = x.apply_all(BatchNormBackward, &[&mean, &rstd, &dy, &weight]);
             results.into_iter().map(Some).collect()
         }
-        Op::CrossEntropy(_) => {
-            let (logits, targets, log_sum) = (cx.input(0), cx.input(1), cx.output(1));
-            smallvec![Some(logits.apply(CrossEntropyBackward, &[&targets, &log_sum, &dy])), None]
+        // The weights of classes are hardly ever trained.
+        Op::CrossEntropy(op) if op.weighted && cx.wants(2) => {
+            return through_decomposition(cx, &smallvec![Some(dy), None, None]);
+        }
+        Op::CrossEntropy(op) => {
+            let (logits, targets) = (cx.input(0), cx.input(1));
+            let (log_sum, total) = (cx.output(1), cx.output(2));
+            let weight = op.weighted.then(|| cx.input(2));
+            let mut inputs: SmallVec<[&AnyTensor; 5]> = smallvec![&targets, &log_sum, &total, &dy];
+            inputs.extend(&weight);
+            let dx = logits.apply(CrossEntropyBackward { loss: *op }, &inputs);
+            std::iter::once(Some(dx)).chain(cx.step.inputs[1..].iter().map(|_| None)).collect()
         }
         // The same elements are dropped again.
         Op::Dropout(op) => one(dy.apply(op.clone(), &[])),
@@ -270,6 +283,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
         | Op::BatchNormBackward(_)
         | Op::BatchNormEval(_)
         | Op::CrossEntropyBackward(_)
+        | Op::RecurrentBackward(_)
         | Op::Custom(_) => {
             let mut outputs = SmallVec::from_elem(None, cx.step.outputs);
             outputs[0] = Some(dy);

@@ -21,6 +21,7 @@ mod parametrize;
 mod pool;
 mod pool_adaptive;
 mod position;
+mod recurrent;
 mod resample;
 mod sequential;
 mod shape;
@@ -53,6 +54,10 @@ pub use parametrize::{SpectralNorm, SpectralNormConfig, WeightNorm, WeightNormCo
 pub use pool::*;
 pub use pool_adaptive::*;
 pub use position::*;
+pub use recurrent::{
+    Gru, GruCell, GruCellConfig, GruConfig, Lstm, LstmCell, LstmCellConfig, LstmConfig, LstmState,
+    Rnn, RnnCell, RnnCellConfig, RnnConfig, RnnNonlinearity, RnnState,
+};
 pub use resample::*;
 pub use sequential::{Layer, Sequential};
 pub use shape::*;

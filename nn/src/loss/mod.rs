@@ -19,7 +19,7 @@ mod overlap;
 
 pub use binary::{BinaryCrossEntropyLoss, BinaryCrossEntropyLossConfig};
 pub use contrastive::{ClipLoss, InfoNceLoss, InfoNceLossConfig, NtXentLoss, NtXentLossConfig};
-pub use cross_entropy::CrossEntropyLoss;
+pub use cross_entropy::{CrossEntropyLoss, CrossEntropyLossConfig};
 pub use ctc::{CTCLoss, CTCLossConfig};
 pub use difference::{
     HuberLoss, HuberLossConfig, L1Loss, LpLoss, LpLossConfig, MseLoss, SmoothL1Loss,

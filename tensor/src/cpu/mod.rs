@@ -29,6 +29,7 @@ mod parallel;
 mod pool;
 mod pool2d;
 mod random;
+mod recurrent;
 mod reduce;
 mod scan;
 mod search;
@@ -160,8 +161,12 @@ impl Backend for Cpu {
             Op::BatchNorm(op) => norm::batch_norm(op, inputs, outputs),
             Op::BatchNormBackward(_) => norm::batch_norm_backward(inputs, outputs),
             Op::BatchNormEval(op) => norm::batch_norm_eval(op, inputs, y),
-            Op::CrossEntropy(_) => return loss::cross_entropy([inputs[0], inputs[1]], outputs),
-            Op::CrossEntropyBackward(_) => return loss::cross_entropy_backward(inputs, y),
+            Op::CrossEntropy(op) => return loss::cross_entropy(op, inputs, outputs),
+            Op::CrossEntropyBackward(op) => {
+                return loss::cross_entropy_backward(&op.loss, inputs, y);
+            }
+            Op::Recurrent(op) => recurrent::recurrent(op, inputs, outputs),
+            Op::RecurrentBackward(op) => recurrent::backward(op, inputs, outputs),
             Op::Dropout(op) => random::dropout(op, inputs[0], y),
             Op::Sort(op) => sort::sort(op, inputs[0], outputs),
             Op::Scan(op) => scan::scan(op, inputs[0], outputs),

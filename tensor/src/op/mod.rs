@@ -25,6 +25,7 @@ mod loss;
 mod matmul;
 mod norm;
 mod pool;
+mod recurrent;
 mod reduce;
 mod sample;
 #[cfg(any(test, feature = "samples"))]
@@ -56,10 +57,12 @@ pub use dropout::Dropout;
 pub use fft::{Fft, FftForm};
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
 pub use linalg::{Factor, FactorKind, Solve, SolveKind};
-pub use loss::{CrossEntropy, CrossEntropyBackward};
+pub use loss::{CrossEntropy, CrossEntropyBackward, Reduction};
 pub use matmul::MatMul;
 pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNormBackward};
 pub use pool::{AvgPool2d, AvgPool2dBackward, MaxPool2d, MaxPool2dBackward, Pool2dOptions};
+pub(crate) use recurrent::{BackwardParts, Parts};
+pub use recurrent::{Recurrent, RecurrentBackward, RecurrentCell};
 pub use reduce::{ArgReduce, Axes, Reduce, ReduceKind};
 pub use sample::{Multinomial, Sample, SampleKind};
 pub use scan::{LinearRecurrence, Scan, ScanKind};
@@ -277,6 +280,8 @@ operations! {
     BatchNormEval,
     CrossEntropy,
     CrossEntropyBackward,
+    Recurrent,
+    RecurrentBackward,
     Dropout,
     Sort,
     Scan,

@@ -1,9 +1,9 @@
 //! Losses of classes.
 
-use crate::Error;
 use crate::activation::log_softmax;
-use crate::op::CrossEntropy;
+use crate::op::{self, CrossEntropy};
 use crate::tensor::{Int, Tensor};
+use crate::{Error, fail};
 
 /// How the losses of single items become the result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,17 +47,19 @@ impl Reduction {
 }
 
 /// The cross-entropy of each row: see [`CrossEntropy`]. `logits` `[n, classes]`, `targets` `[n]`.
-/// Result: `[n]`. Panics if a target is out of range. [`cross_entropy_loss`] has options.
+/// Result: `[n]`, with 0 where a target is -100. Panics if another target is out of range.
+/// [`cross_entropy_loss`] has options.
 #[track_caller]
 pub fn cross_entropy(
     logits: impl AsRef<Tensor<2>>,
     targets: impl AsRef<Tensor<1, Int>>,
 ) -> Tensor<1> {
-    logits.as_ref().apply(CrossEntropy, &[targets.as_ref().as_any()])
+    let op = CrossEntropy { reduction: op::Reduction::None, ..CrossEntropy::default() };
+    logits.as_ref().apply(op, &[targets.as_ref().as_any()])
 }
 
-/// Options of [`cross_entropy_loss`] and [`nll_loss`].
-#[derive(Clone, Debug, Default)]
+/// Options of [`cross_entropy_loss`], [`cross_entropy_probs`] and [`nll_loss`].
+#[derive(Clone, Debug)]
 pub struct CrossEntropyOptions {
     /// A weight for each class, `[classes]`.
     pub weight: Option<Tensor<1>>,
@@ -69,71 +71,111 @@ pub struct CrossEntropyOptions {
     pub reduction: Reduction,
 }
 
-/// `torch.nn.functional.cross_entropy`. `logits` `[n, classes]`, `targets` `[n]`. Result: `[n]` or
-/// `[1]`.
-#[track_caller]
-pub fn cross_entropy_loss(
-    logits: impl AsRef<Tensor<2>>,
-    targets: impl AsRef<Tensor<1, Int>>,
-    options: CrossEntropyOptions,
-) -> Tensor<1> {
-    let log_probs = log_softmax(logits, 1);
-    likelihood("cross_entropy", &log_probs, targets.as_ref(), &options)
+/// As in PyTorch: no weights, no smoothing, the mean; target -100 does not count.
+impl Default for CrossEntropyOptions {
+    fn default() -> Self {
+        let CrossEntropy { ignore_index, label_smoothing, .. } = CrossEntropy::default();
+        Self { weight: None, ignore_index, label_smoothing, reduction: Reduction::Mean }
+    }
 }
 
-/// `torch.nn.functional.nll_loss` of logarithms of probabilities `[n, classes]` and `targets`
-/// `[n]`. Result: `[n]` or `[1]`.
+/// `torch.nn.functional.cross_entropy` of class indices, with all options in one pass. `logits`
+/// `[n, classes, ..]`, `targets` `[n, ..]`. Result: `[1]`; not reduced, the loss of each target in
+/// one row. Panics if a target is out of range; the mean of nothing is NaN.
+///
+/// ```
+/// use kiln_tensor::module::{CrossEntropyOptions, cross_entropy_loss};
+/// use kiln_tensor::{Int, Tensor};
+/// let logits = Tensor::<2>::from([[0.0, 0.0], [9.0, 0.0]]);
+/// let targets = Tensor::<1, Int>::from([1i64, -100]);
+/// let loss = cross_entropy_loss(logits, targets, CrossEntropyOptions::default());
+/// assert!((loss.into_scalar::<f32>() - 2f32.ln()).abs() < 1e-6);
+/// ```
 #[track_caller]
-pub fn nll_loss(
-    log_probs: impl AsRef<Tensor<2>>,
-    targets: impl AsRef<Tensor<1, Int>>,
+pub fn cross_entropy_loss<const D: usize, const D2: usize>(
+    logits: impl AsRef<Tensor<D>>,
+    targets: impl AsRef<Tensor<D2, Int>>,
     options: CrossEntropyOptions,
 ) -> Tensor<1> {
-    likelihood("nll_loss", log_probs.as_ref(), targets.as_ref(), &options)
+    likelihood(false, logits.as_ref(), targets.as_ref(), &options)
+}
+
+/// `torch.nn.functional.nll_loss` of logarithms of probabilities `[n, classes, ..]` and `targets`
+/// `[n, ..]`. Result as of [`cross_entropy_loss`].
+#[track_caller]
+pub fn nll_loss<const D: usize, const D2: usize>(
+    log_probs: impl AsRef<Tensor<D>>,
+    targets: impl AsRef<Tensor<D2, Int>>,
+    options: CrossEntropyOptions,
+) -> Tensor<1> {
+    likelihood(true, log_probs.as_ref(), targets.as_ref(), &options)
 }
 
 #[track_caller]
-fn likelihood(
-    op: &'static str,
-    log_probs: &Tensor<2>,
-    targets: &Tensor<1, Int>,
+fn likelihood<const D: usize, const D2: usize>(
+    log_probs: bool,
+    x: &Tensor<D>,
+    targets: &Tensor<D2, Int>,
     options: &CrossEntropyOptions,
 ) -> Tensor<1> {
-    let ([n, classes], dtype) = (log_probs.dims(), log_probs.dtype());
-    let weighted = options.weight.as_ref().is_none_or(|weight| weight.dims() == [classes]);
-    if targets.dims() != [n] || !weighted {
-        let rule = "expected [n, classes], a target per row and a weight per class".into();
-        crate::fail(Error::Shape { op, shapes: vec![log_probs.shape(), targets.shape()], rule });
-    }
-    if !(0.0..=1.0).contains(&options.label_smoothing) {
-        let rule = format!("label smoothing {} is not in 0..=1", options.label_smoothing);
-        crate::fail(Error::Argument { op, rule });
-    }
-    let ignored = options.ignore_index.map(|index| targets.equal_elem(index));
-    let safe = match &ignored {
-        Some(ignored) => targets.mask_fill(ignored, 0),
-        None => targets.clone(),
+    let op = CrossEntropy {
+        weighted: options.weight.is_some(),
+        ignore_index: options.ignore_index,
+        label_smoothing: options.label_smoothing,
+        reduction: match options.reduction {
+            Reduction::None => op::Reduction::None,
+            Reduction::Mean | Reduction::Auto => op::Reduction::Mean,
+            Reduction::Sum | Reduction::BatchMean => op::Reduction::Sum,
+        },
+        log_probs,
     };
-    let drop = |x: Tensor<1>| match &ignored {
-        Some(ignored) => x.mask_fill(ignored, 0.0),
-        None => x,
+    let losses = match &options.weight {
+        Some(weight) => x.as_any().apply(op, &[targets.as_any(), weight.as_any()]),
+        None => x.as_any().apply(op, &[targets.as_any()]),
     };
-    let ones = || Tensor::<1>::ones([n], (&log_probs.device(), dtype));
-    let picked = |weight: &Tensor<1>| weight.select(0, &safe);
-    let weights = drop(options.weight.as_ref().map_or_else(ones, picked));
-    let hit = log_probs.gather(1, safe.reshape([n, 1])).reshape([n]).neg();
-    let mut losses = drop(hit).mul(&weights);
-    if options.label_smoothing > 0.0 {
-        let all = match &options.weight {
-            Some(weight) => log_probs.mul(weight.reshape([1, classes])),
-            None => log_probs.clone(),
-        };
-        let smooth = drop(all.sum_dim(1).reshape([n]).neg());
-        let share = options.label_smoothing / classes.max(1) as f64;
-        losses = losses * (1.0 - options.label_smoothing) + smooth * share;
-    }
+    let losses = Tensor::from_any(losses.reshape([losses.num_elements()]));
     match options.reduction {
-        Reduction::Mean | Reduction::Auto => losses.sum().div(weights.sum()),
+        Reduction::BatchMean => losses.div_scalar(x.shape()[0] as f64),
+        _ => losses,
+    }
+}
+
+/// `torch.nn.functional.cross_entropy` of targets that are distributions over the classes:
+/// `logits` and `probs` `[n, classes, ..]`. Result: `[1]`; not reduced, in one row. The mean is
+/// over the rows, whatever the weights; nothing is ignored.
+#[track_caller]
+pub fn cross_entropy_probs<const D: usize>(
+    logits: impl AsRef<Tensor<D>>,
+    probs: impl AsRef<Tensor<D>>,
+    options: CrossEntropyOptions,
+) -> Tensor<1> {
+    let (logits, probs) = (logits.as_ref(), probs.as_ref());
+    let shape = logits.shape();
+    let classes = shape.get(1).copied().unwrap_or(0);
+    let weighted = options.weight.as_ref().is_none_or(|weight| weight.dims() == [classes]);
+    if D < 2 || probs.shape() != shape || !weighted {
+        let rule = "expected [n, classes, ..], probabilities alike and a weight per class".into();
+        let shapes = vec![shape, probs.shape()];
+        fail(Error::Shape { op: "cross_entropy_probs", shapes, rule });
+    }
+    let smoothing = options.label_smoothing;
+    if !(0.0..=1.0).contains(&smoothing) {
+        let rule = format!("label smoothing {smoothing} is not in 0..=1");
+        fail(Error::Argument { op: "cross_entropy_probs", rule });
+    }
+    let mut target = probs.clone();
+    if smoothing > 0.0 {
+        target = target * (1.0 - smoothing) + smoothing / classes.max(1) as f64;
+    }
+    if let Some(weight) = &options.weight {
+        let mut dims = [1; D];
+        dims[1] = classes;
+        target = target.mul(weight.reshape(dims));
+    }
+    let losses = log_softmax(logits, 1).mul(target).sum_dim(1).neg();
+    let losses = losses.reshape([losses.num_elements()]);
+    match options.reduction {
+        Reduction::Mean | Reduction::Auto => losses.mean(),
         reduction => reduction.apply(&losses),
     }
 }

@@ -31,7 +31,10 @@ pub use interpolate::{
 pub use linear::{
     Indices, dropout, dropout_any, embedding, embedding_any, linear, linear_activation, linear_any,
 };
-pub use loss::{CrossEntropyOptions, Reduction, cross_entropy, cross_entropy_loss, nll_loss};
+pub use loss::{
+    CrossEntropyOptions, Reduction, cross_entropy, cross_entropy_loss, cross_entropy_probs,
+    nll_loss,
+};
 pub use norm::{
     BatchNormOutput, batch_norm, batch_norm_training, group_norm, instance_norm, layer_norm,
     layer_norm_any, local_response_norm, rms_norm,

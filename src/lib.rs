@@ -39,7 +39,7 @@
 //! | [`tensor`] | `Tensor`, `Device`, `DType`, the operation set, the `Backend` seam |
 //! | [`autograd`] | `backward`, `no_grad`, gradients of gradients, checkpoints, gradient checks |
 //! | [`nn`] | `#[derive(Module)]`, layers, losses, weight files, summaries |
-//! | [`optim`] | SGD, Adam, AdamW, gradient scaling |
+//! | [`optim`] | optimizers, learning-rate schedules, clipping, gradient scaling, averages of weights |
 //! | [`data`] | batches in an order that is a function of seed and epoch |
 //! | [`train`] | progress, learning curves, confusion matrix |
 

@@ -43,6 +43,7 @@ mod layers;
 mod loss;
 mod module;
 mod param;
+mod pattern;
 mod store;
 mod summary;
 
@@ -54,5 +55,6 @@ pub use layers::*;
 pub use loss::{CrossEntropyLoss, MseLoss, Reduction};
 pub use module::{Module, Path, Visitor, VisitorMut};
 pub use param::{Buffer, Mode, Param};
+pub use pattern::{ParamGroups, PathPattern};
 pub use store::{LoadReport, StateDict};
 pub use summary::{Summary, SummaryRow};

@@ -39,7 +39,7 @@
 //! | [`tensor`] | `Tensor`, `Device`, `DType`, the operation set, the `Backend` seam |
 //! | [`autograd`] | `backward`, `no_grad`, gradients of gradients, checkpoints, gradient checks |
 //! | [`nn`] | `#[derive(Module)]`, layers, losses, weight files, summaries |
-//! | [`optim`] | SGD, Adam, AdamW, gradient scaling |
+//! | [`optim`] | optimizers, learning-rate schedules, clipping, gradient scaling, averages of weights |
 //! | [`data`] | batches in an order that is a function of seed and epoch |
 //! | [`train`] | progress, learning curves, confusion matrix |
 
@@ -64,10 +64,7 @@ pub mod prelude {
     pub use crate::nn::layers::*;
     pub use crate::nn::loss::*;
     pub use crate::nn::{Buffer, Config, Initializer, Module, Param, StateDict};
-    pub use crate::optim::{
-        Adam, AdamConfig, AdamW, AdamWConfig, GradScaler, GradScalerConfig, Optimizer, Sgd,
-        SgdConfig,
-    };
+    pub use crate::optim::*;
     pub use crate::tensor::{
         Bool, Complex, DType, Device, Distribution, Float, IndexingUpdateOp, Int, PadMode, Shape,
         Slice, Tensor, TensorData, Tolerance, activation, autocast, fft, grid, linalg, loss,

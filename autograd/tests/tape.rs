@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use kiln_autograd::{Autograd, Backward, no_grad};
-use kiln_tensor::op::SgdUpdate;
+use kiln_tensor::op::{Rule, SgdRule, Update};
 use kiln_tensor::{
     Device, Distribution, Int, Tensor, TensorData, activation, apply, guard, module,
 };
@@ -105,14 +105,7 @@ fn only_floats_require_gradients() {
 #[test]
 fn an_operation_without_a_rule_is_refused_at_the_call() {
     let x = scalar(1.0).require_grad();
-    let op = SgdUpdate {
-        lr: 0.1,
-        momentum: 0.0,
-        dampening: 0.0,
-        weight_decay: 0.0,
-        nesterov: false,
-        first: true,
-    };
+    let op = Update::new(Rule::Sgd(SgdRule::new(0.1)));
     let error = apply(&op.into(), &[x.as_any(), x.as_any()]).unwrap_err().to_string();
     assert!(error.contains("has no gradient"), "{error}");
 }
@@ -199,14 +192,7 @@ fn parameters_keep_their_leaf_through_updates_in_place() {
         let grads = (&x * &x).backward();
         let grad = x.grad(&grads).unwrap();
         assert!((grad.item::<f32>() - expected).abs() < 1e-6);
-        let op = SgdUpdate {
-            lr: 0.1,
-            momentum: 0.0,
-            dampening: 0.0,
-            weight_decay: 0.0,
-            nesterov: false,
-            first: true,
-        };
+        let op = Update::new(Rule::Sgd(SgdRule::new(0.1)));
         kiln_tensor::update(&op.into(), grad.as_any(), &mut [x.as_any_mut()]).unwrap();
     }
     assert!(x.is_tracked());

@@ -9,7 +9,7 @@ use kiln_nn::{
     LinearConfig, Module, ParamGroups, Path, PathPattern, Relu, Sequential, StateDict, Visitor,
     VisitorMut,
 };
-use kiln_tensor::op::SgdUpdate;
+use kiln_tensor::op::{Rule, SgdRule, Update};
 use kiln_tensor::{AnyTensor, DType, Device, Int, Tensor, TensorData, guard, module, update};
 
 fn cpu() -> Device {
@@ -218,8 +218,7 @@ struct Descent(Gradients, usize);
 impl VisitorMut for Descent {
     fn param(&mut self, _: &Path<'_>, param: &mut AnyTensor) {
         let Some(grad) = self.0.remove(param) else { return };
-        let (lr, momentum, dampening, weight_decay) = (0.5, 0.0, 0.0, 0.0);
-        let sgd = SgdUpdate { lr, momentum, dampening, weight_decay, nesterov: false, first: true };
+        let sgd = Update::new(Rule::Sgd(SgdRule::new(0.5)));
         update(&sgd.into(), &grad, &mut [param]).unwrap();
         self.1 += 1;
     }

@@ -1,109 +1,151 @@
 //! Adam and AdamW.
 
-use kiln_autograd::Gradients;
-use kiln_nn::Module;
-use kiln_tensor::op::AdamUpdate;
-use kiln_tensor::{Error, fail};
+use kiln_nn::Config;
+use kiln_tensor::op::{AdamRule, Rule, Update};
+use kiln_tensor::{AnyTensor, Result};
 
-use crate::Optimizer;
-use crate::state::State;
+use crate::{Algorithm, Optim, Slot, check};
 
-macro_rules! adam {
-    ($(#[$doc:meta])* $name:ident, $(#[$config_doc:meta])* $config:ident,
-     decoupled: $decoupled:literal, weight_decay: $decay:literal) => {
-        $(#[$config_doc])*
-        #[derive(Clone, Debug)]
-        pub struct $config {
-            update: AdamUpdate,
-        }
+/// Adam (Kingma & Ba 2014): `torch.optim.Adam`. Weight decay is added to the gradient.
+pub type Adam = Optim<AdamConfig>;
 
-        impl $config {
-            /// PyTorch's defaults with this learning rate.
-            pub fn new(lr: f64) -> Self {
-                let update = AdamUpdate {
-                    lr,
-                    beta1: 0.9,
-                    beta2: 0.999,
-                    epsilon: 1e-8,
-                    weight_decay: $decay,
-                    decoupled: $decoupled,
-                    step: 0,
-                };
-                Self { update }
-            }
+/// Adam with decoupled weight decay (Loshchilov & Hutter 2017): `torch.optim.AdamW`.
+pub type AdamW = Optim<AdamWConfig>;
 
-            /// Decay of the averages of the gradient and of its square; 0.9 and 0.999 if not set.
-            pub fn with_betas(mut self, beta1: f64, beta2: f64) -> Self {
-                (self.update.beta1, self.update.beta2) = (beta1, beta2);
-                self
-            }
-
-            /// Added to the root of the average square; 1e-8 if not set.
-            pub fn with_epsilon(mut self, epsilon: f64) -> Self {
-                self.update.epsilon = epsilon;
-                self
-            }
-
-            #[doc = concat!("Weight decay; ", stringify!($decay), " if not set.")]
-            pub fn with_weight_decay(mut self, weight_decay: f64) -> Self {
-                self.update.weight_decay = weight_decay;
-                self
-            }
-
-            /// Makes the optimizer. Panics if a beta is not in `0..1`.
-            #[track_caller]
-            pub fn init(&self) -> $name {
-                for beta in [self.update.beta1, self.update.beta2] {
-                    if !(0.0..1.0).contains(&beta) {
-                        let rule = format!("betas must be in 0..1, found {beta}");
-                        fail(Error::Argument { op: "adam", rule });
-                    }
-                }
-                $name { update: self.update, state: State::default() }
-            }
-        }
-
-        $(#[$doc])*
-        #[derive(Clone, Debug)]
-        pub struct $name {
-            update: AdamUpdate,
-            state: State,
-        }
-
-        impl Optimizer for $name {
-            #[track_caller]
-            fn step<M: Module>(&mut self, model: &mut M, grads: Gradients) {
-                let update = self.update;
-                self.state.step(model, grads, 2, |slot| {
-                    AdamUpdate { step: slot.steps, ..update }.into()
-                });
-            }
-
-            fn lr(&self) -> f64 {
-                self.update.lr
-            }
-
-            fn set_lr(&mut self, lr: f64) {
-                self.update.lr = lr;
-            }
-        }
-    };
+/// What an [`Adam`] is made of.
+#[derive(Config, Debug)]
+pub struct AdamConfig {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the average of the gradient.
+    #[config(default = 0.9)]
+    pub beta_1: f64,
+    /// Decay of the average of its square.
+    #[config(default = 0.999)]
+    pub beta_2: f64,
+    /// Added to the root of the average square.
+    #[config(default = 1e-8)]
+    pub epsilon: f64,
+    /// This times the parameter is added to the gradient.
+    #[config(default = 0.0)]
+    pub weight_decay: f64,
+    /// The largest average square so far in the place of the last one (Reddi et al. 2018).
+    #[config(default = false)]
+    pub amsgrad: bool,
+    /// Up the gradient instead of down.
+    #[config(default = false)]
+    pub maximize: bool,
 }
 
-adam!(
-    /// Adam (Kingma & Ba 2014): `torch.optim.Adam`. Weight decay is added to the gradient.
-    Adam,
-    /// What an [`Adam`] is made of.
-    AdamConfig,
-    decoupled: false,
-    weight_decay: 0.0
-);
+/// What an [`AdamW`] is made of.
+#[derive(Config, Debug)]
+pub struct AdamWConfig {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the average of the gradient.
+    #[config(default = 0.9)]
+    pub beta_1: f64,
+    /// Decay of the average of its square.
+    #[config(default = 0.999)]
+    pub beta_2: f64,
+    /// Added to the root of the average square.
+    #[config(default = 1e-8)]
+    pub epsilon: f64,
+    /// The parameter shrinks by this times the learning rate.
+    #[config(default = 0.01)]
+    pub weight_decay: f64,
+    /// The largest average square so far in the place of the last one (Reddi et al. 2018).
+    #[config(default = false)]
+    pub amsgrad: bool,
+    /// Up the gradient instead of down.
+    #[config(default = false)]
+    pub maximize: bool,
+}
 
-adam!(
-    /// Adam with decoupled weight decay (Loshchilov & Hutter 2017): `torch.optim.AdamW`.
-    AdamW,
-    /// What an [`AdamW`] is made of.
-    AdamWConfig,
-    decoupled: true,
-    weight_decay: 0.01
-);
+impl AdamConfig {
+    /// Both decays.
+    pub fn with_betas(self, beta_1: f64, beta_2: f64) -> Self {
+        Self { beta_1, beta_2, ..self }
+    }
+
+    /// Makes the optimizer. Panics if a beta is not in `0..1`.
+    #[track_caller]
+    pub fn init(&self) -> Adam {
+        Optim::new(self.clone())
+    }
+}
+
+impl AdamWConfig {
+    /// Both decays.
+    pub fn with_betas(self, beta_1: f64, beta_2: f64) -> Self {
+        Self { beta_1, beta_2, ..self }
+    }
+
+    /// Makes the optimizer. Panics if a beta is not in `0..1`.
+    #[track_caller]
+    pub fn init(&self) -> AdamW {
+        Optim::new(self.clone())
+    }
+}
+
+fn states(amsgrad: bool) -> &'static [&'static str] {
+    &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"][..2 + amsgrad as usize]
+}
+
+impl Algorithm for AdamConfig {
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { lr, beta_1, beta_2, epsilon, weight_decay, .. } = *self;
+        let settings = [("lr", lr), ("epsilon", epsilon), ("weight_decay", weight_decay)];
+        check::not_negative("adam", settings)?;
+        check::shares("adam", [("beta_1", beta_1), ("beta_2", beta_2)])
+    }
+
+    fn states(&self, _: &AnyTensor) -> &'static [&'static str] {
+        states(self.amsgrad)
+    }
+
+    #[inline]
+    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+        let Self { lr, beta_1, beta_2, epsilon, weight_decay, amsgrad, maximize } = *self;
+        let rule = AdamRule::new(lr, beta_1, beta_2, epsilon, slot.step);
+        let plain = Update::new(Rule::Adam(AdamRule { amsgrad, ..rule }));
+        slot.update(Update { maximize, penalty: weight_decay, ..plain }, param, grad)
+    }
+}
+
+impl Algorithm for AdamWConfig {
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { lr, beta_1, beta_2, epsilon, weight_decay, .. } = *self;
+        let settings = [("lr", lr), ("epsilon", epsilon), ("weight_decay", weight_decay)];
+        check::not_negative("adamw", settings)?;
+        check::shares("adamw", [("beta_1", beta_1), ("beta_2", beta_2)])
+    }
+
+    fn states(&self, _: &AnyTensor) -> &'static [&'static str] {
+        states(self.amsgrad)
+    }
+
+    #[inline]
+    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+        let Self { lr, beta_1, beta_2, epsilon, weight_decay, amsgrad, maximize } = *self;
+        let rule = AdamRule::new(lr, beta_1, beta_2, epsilon, slot.step);
+        let plain = Update::new(Rule::Adam(AdamRule { amsgrad, ..rule }));
+        slot.update(Update { maximize, shrink: 1.0 - lr * weight_decay, ..plain }, param, grad)
+    }
+}

@@ -1,57 +1,45 @@
 //! Loss scaling for training in half precision.
 
 use kiln_autograd::Gradients;
+use kiln_nn::{Config, LoadReport, StateDict};
 use kiln_tensor::op::{Axes, BinaryKind, ReduceKind};
-use kiln_tensor::{AnyTensor, Tensor};
+use kiln_tensor::{AnyTensor, Error, OrFail, Result, Tensor, TensorData};
+
+use crate::check;
+use crate::state::number;
 
 /// What a [`GradScaler`] is made of; the defaults are those of `torch.amp.GradScaler`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Config, Debug, PartialEq)]
 pub struct GradScalerConfig {
-    scale: f64,
-    growth: f64,
-    backoff: f64,
-    interval: usize,
-}
-
-impl Default for GradScalerConfig {
-    fn default() -> Self {
-        Self { scale: 65536.0, growth: 2.0, backoff: 0.5, interval: 2000 }
-    }
+    /// The scale to start with.
+    #[config(default = 65536.0)]
+    pub scale: f64,
+    /// What the scale is multiplied by after enough good steps.
+    #[config(default = 2.0)]
+    pub growth: f64,
+    /// What the scale is multiplied by after a step whose gradients overflowed.
+    #[config(default = 0.5)]
+    pub backoff: f64,
+    /// How many good steps in a row let the scale grow.
+    #[config(default = 2000)]
+    pub interval: usize,
 }
 
 impl GradScalerConfig {
-    /// The defaults: a scale of 65536, doubled after 2000 good steps, halved after a bad one.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The scale to start with.
-    pub fn with_scale(mut self, scale: f64) -> Self {
-        self.scale = scale;
-        self
-    }
-
-    /// What the scale is multiplied by after enough good steps.
-    pub fn with_growth(mut self, growth: f64) -> Self {
-        self.growth = growth;
-        self
-    }
-
-    /// What the scale is multiplied by after a step whose gradients overflowed.
-    pub fn with_backoff(mut self, backoff: f64) -> Self {
-        self.backoff = backoff;
-        self
-    }
-
-    /// How many good steps in a row let the scale grow.
-    pub fn with_interval(mut self, interval: usize) -> Self {
-        self.interval = interval;
-        self
-    }
-
-    /// Makes the scaler.
-    pub fn init(self) -> GradScaler {
-        GradScaler { scale: self.scale, good: 0, skipped: 0, config: self }
+    /// Makes the scaler. Panics if a setting makes no sense.
+    #[track_caller]
+    pub fn init(&self) -> GradScaler {
+        let Self { scale, growth, backoff, interval } = *self;
+        check::positive("grad_scaler", [("scale", scale)]).or_fail();
+        let holds = growth >= 1.0 && backoff > 0.0 && backoff < 1.0 && interval > 0;
+        check::rule("grad_scaler", holds, || {
+            format!(
+                "growth must be 1 or more, backoff in 0..1 and interval 1 or more, found {growth}, \
+                 {backoff} and {interval}"
+            )
+        })
+        .or_fail();
+        GradScaler { scale, good: 0, skipped: 0, config: self.clone() }
     }
 }
 
@@ -102,7 +90,7 @@ impl GradScaler {
             }
         }
         self.good += 1;
-        if self.good == self.config.interval {
+        if self.good >= self.config.interval {
             self.scale *= self.config.growth;
             self.good = 0;
         }
@@ -117,6 +105,33 @@ impl GradScaler {
     /// How many steps were left out so far.
     pub fn skipped(&self) -> usize {
         self.skipped
+    }
+
+    /// What changes in the course of a training: `scale`, `growth_tracker` (good steps in a row) and
+    /// `skipped`.
+    pub fn state_dict(&self) -> StateDict {
+        let mut state = StateDict::default();
+        state.insert("scale", TensorData::new(vec![self.scale], [1]));
+        state.insert("growth_tracker", TensorData::new(vec![self.good as i64], [1]));
+        state.insert("skipped", TensorData::new(vec![self.skipped as i64], [1]));
+        state
+    }
+
+    /// Takes back what [`GradScaler::state_dict`] gave; an error, and an unchanged scaler, if
+    /// anything is missing or makes no sense.
+    pub fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
+        let mut report = LoadReport::default();
+        let mut entry = |name| number(state, name, &mut report);
+        let (scale, good, skipped) = (entry("scale"), entry("growth_tracker"), entry("skipped"));
+        if !report.is_complete() {
+            let rule = format!("the state does not fit: {report}");
+            return Err(Error::Argument { op: "grad_scaler", rule });
+        }
+        check::positive("grad_scaler", [("scale", scale)])?;
+        let counts = [("growth_tracker", good), ("skipped", skipped)];
+        check::not_negative("grad_scaler", counts)?;
+        (self.scale, self.good, self.skipped) = (scale, good as usize, skipped as usize);
+        Ok(())
     }
 }
 

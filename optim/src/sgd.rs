@@ -1,94 +1,72 @@
 //! Stochastic gradient descent.
 
-use kiln_autograd::Gradients;
-use kiln_nn::Module;
-use kiln_tensor::op::SgdUpdate;
-use kiln_tensor::{Error, fail};
+use kiln_nn::Config;
+use kiln_tensor::op::{Rule, SgdRule, Update};
+use kiln_tensor::{AnyTensor, Result};
 
-use crate::Optimizer;
-use crate::state::State;
+use crate::{Algorithm, Optim, Slot, check};
+
+/// Stochastic gradient descent with momentum: `torch.optim.SGD`.
+pub type Sgd = Optim<SgdConfig>;
 
 /// What an [`Sgd`] is made of.
-#[derive(Clone, Debug)]
+#[derive(Config, Debug)]
 pub struct SgdConfig {
-    update: SgdUpdate,
+    /// Learning rate.
+    pub lr: f64,
+    /// Share of the last step that is kept.
+    #[config(default = 0.0)]
+    pub momentum: f64,
+    /// Share of the gradient that does not enter the momentum.
+    #[config(default = 0.0)]
+    pub dampening: f64,
+    /// This times the parameter is added to the gradient.
+    #[config(default = 0.0)]
+    pub weight_decay: f64,
+    /// Nesterov's look-ahead, which needs momentum without dampening.
+    #[config(default = false)]
+    pub nesterov: bool,
+    /// Up the gradient instead of down.
+    #[config(default = false)]
+    pub maximize: bool,
 }
 
 impl SgdConfig {
-    /// Plain gradient descent with this learning rate.
-    pub fn new(lr: f64) -> Self {
-        let update = SgdUpdate {
-            lr,
-            momentum: 0.0,
-            dampening: 0.0,
-            weight_decay: 0.0,
-            nesterov: false,
-            first: true,
-        };
-        Self { update }
-    }
-
-    /// Share of the last step that is kept.
-    pub fn with_momentum(mut self, momentum: f64) -> Self {
-        self.update.momentum = momentum;
-        self
-    }
-
-    /// Share of the gradient that does not enter the momentum.
-    pub fn with_dampening(mut self, dampening: f64) -> Self {
-        self.update.dampening = dampening;
-        self
-    }
-
-    /// This times the parameter is added to the gradient.
-    pub fn with_weight_decay(mut self, weight_decay: f64) -> Self {
-        self.update.weight_decay = weight_decay;
-        self
-    }
-
-    /// Nesterov's look-ahead, which needs momentum without dampening.
-    pub fn with_nesterov(mut self, nesterov: bool) -> Self {
-        self.update.nesterov = nesterov;
-        self
-    }
-
     /// Makes the optimizer. Panics if Nesterov's look-ahead is asked for without momentum or with
     /// dampening.
     #[track_caller]
     pub fn init(&self) -> Sgd {
-        let SgdUpdate { momentum, dampening, nesterov, .. } = self.update;
-        if nesterov && (momentum == 0.0 || dampening != 0.0) {
-            let rule = format!(
-                "nesterov needs momentum without dampening, found {momentum} and {dampening}"
-            );
-            fail(Error::Argument { op: "sgd", rule });
-        }
-        Sgd { update: self.update, state: State::default() }
+        Optim::new(self.clone())
     }
 }
 
-/// Stochastic gradient descent with momentum: `torch.optim.SGD`.
-#[derive(Clone, Debug)]
-pub struct Sgd {
-    update: SgdUpdate,
-    state: State,
-}
-
-impl Optimizer for Sgd {
-    #[track_caller]
-    fn step<M: Module>(&mut self, model: &mut M, grads: Gradients) {
-        let update = self.update;
-        let averages = (update.momentum != 0.0) as usize;
-        self.state.step(model, grads, averages, |slot| {
-            SgdUpdate { first: slot.steps == 1, ..update }.into()
-        });
-    }
-
+impl Algorithm for SgdConfig {
     fn lr(&self) -> f64 {
-        self.update.lr
+        self.lr
     }
 
     fn set_lr(&mut self, lr: f64) {
-        self.update.lr = lr;
+        self.lr = lr;
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { lr, momentum, dampening, weight_decay, nesterov, .. } = *self;
+        let settings = [("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)];
+        check::not_negative("sgd", settings)?;
+        check::rule("sgd", !nesterov || momentum != 0.0 && dampening == 0.0, || {
+            format!("nesterov needs momentum without dampening, found {momentum} and {dampening}")
+        })
+    }
+
+    fn states(&self, _: &AnyTensor) -> &'static [&'static str] {
+        if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }
+    }
+
+    #[inline]
+    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+        let Self { lr, momentum, dampening, weight_decay, nesterov, maximize } = *self;
+        let rule = SgdRule { lr, momentum, dampening, nesterov, first: slot.step == 1 };
+        let plain = Update::new(Rule::Sgd(rule));
+        slot.update(Update { maximize, penalty: weight_decay, ..plain }, param, grad)
     }
 }

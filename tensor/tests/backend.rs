@@ -1,6 +1,6 @@
 //! The seam to devices: memory that comes back, copies on write, and a backend brought by a user.
 
-use kiln_tensor::op::{Op, UnaryKind, all_samples};
+use kiln_tensor::op::{Op, Rule, SgdRule, UnaryKind, Update, all_samples};
 use kiln_tensor::{
     AnyTensor, Backend, Device, MemoryStats, Result, Tensor, Tolerance, activation, apply, module,
     trace,
@@ -24,7 +24,7 @@ fn decomposes(op: &Op) -> bool {
         Op::LayerNorm(_) | Op::LayerNormBackward(_) => true,
         Op::BatchNorm(_) | Op::BatchNormBackward(_) => true,
         Op::CrossEntropy(_) | Op::CrossEntropyBackward(_) => true,
-        Op::SgdUpdate(_) | Op::AdamUpdate(_) => true,
+        Op::Update(_) => true,
         _ => false,
     }
 }
@@ -210,14 +210,7 @@ fn writing_in_place_never_changes_another_tensor() {
     assert_eq!(values(&summed), [2.0, 4.0, 6.0]);
     // An update of an optimizer, of a parameter that a checkpoint still holds.
     let mut param = original.clone().into_any();
-    let op = kiln_tensor::op::SgdUpdate {
-        lr: 1.0,
-        momentum: 0.0,
-        dampening: 0.0,
-        weight_decay: 0.0,
-        nesterov: false,
-        first: true,
-    };
+    let op = Update::new(Rule::Sgd(SgdRule::new(1.0)));
     kiln_tensor::update(&op.into(), original.as_any(), &mut [&mut param]).unwrap();
     assert_eq!(param.to_data().unwrap().to_vec::<f32>().unwrap(), [0.0; 3]);
     assert_eq!(values(&original), [1.0, 2.0, 3.0]);

@@ -34,7 +34,7 @@ pub fn not_differentiable(op: &Op) -> Option<&'static str> {
     match op {
         Op::Fill(_) | Op::Arange(_) | Op::Random(_) => Some("it has no inputs"),
         Op::Sample(_) => Some("a random number has no gradient; detach the parameters of its law"),
-        Op::SgdUpdate(_) | Op::AdamUpdate(_) => Some("an optimizer step is not differentiated"),
+        Op::Update(_) => Some("an optimizer step is not differentiated"),
         Op::Custom(custom) => match custom.op().derivative() {
             Derivative::None(reason) => Some(reason),
             Derivative::Rule(_) | Derivative::Decomposition => None,
@@ -298,8 +298,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
         | Op::RavelIndex(_)
         | Op::Sample(_)
         | Op::Multinomial(_)
-        | Op::SgdUpdate(_)
-        | Op::AdamUpdate(_) => unreachable!("{op:?} is never recorded"),
+        | Op::Update(_) => unreachable!("{op:?} is never recorded"),
     })
 }
 

@@ -175,8 +175,7 @@ impl Backend for Cpu {
             Op::SearchSorted(op) => search::search_sorted(op, [inputs[0], inputs[1]], y),
             Op::Sample(op) => random::sample(op, inputs[0], y),
             Op::Multinomial(op) => return random::multinomial(op, inputs[0], y),
-            Op::SgdUpdate(op) => update::sgd(op, inputs, outputs),
-            Op::AdamUpdate(op) => update::adam(op, inputs, outputs),
+            Op::Update(op) => update::update(op, inputs, outputs),
             Op::Custom(op) => return op.execute(inputs, outputs),
         }
         Ok(())

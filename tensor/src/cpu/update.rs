@@ -1,168 +1,198 @@
 //! Optimizer updates: one pass over a parameter, its gradient and its state.
 
-use super::access::pointer;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::access::{pointer, slice};
 use super::float::Float;
 use super::parallel::{CHUNK, chunks};
 use super::simd::{Isa, Kernel, dispatch};
 use super::tile::TILE;
 use crate::AnyTensor;
-use crate::op::{AdamUpdate, SgdUpdate};
+use crate::op::{Formula, Number, Rule, Update};
 
-/// Runs `step(grad, targets)` over tiles of all tensors. Targets are read from the inputs after
-/// the gradient and written to the outputs, which may be the same memory.
-fn tiles<T: Float, const N: usize>(
+/// One element, computed on with the instructions of `I`.
+#[derive(Clone, Copy)]
+struct Lane<T, I>(T, PhantomData<I>);
+
+impl<T: Float, I: Isa> Lane<T, I> {
+    #[inline(always)]
+    fn new(value: T) -> Self {
+        Self(value, PhantomData)
+    }
+}
+
+impl<T: Float, I: Isa> Number for Lane<T, I> {
+    #[inline(always)]
+    fn add(&self, rhs: &Self) -> Self {
+        Self::new(self.0 + rhs.0)
+    }
+    #[inline(always)]
+    fn sub(&self, rhs: &Self) -> Self {
+        Self::new(self.0 - rhs.0)
+    }
+    #[inline(always)]
+    fn mul(&self, rhs: &Self) -> Self {
+        Self::new(self.0 * rhs.0)
+    }
+    #[inline(always)]
+    fn div(&self, rhs: &Self) -> Self {
+        Self::new(self.0 / rhs.0)
+    }
+    #[inline(always)]
+    #[allow(clippy::eq_op)] // NaN differs from itself.
+    fn maximum(&self, rhs: &Self) -> Self {
+        Self::new(if self.0 > rhs.0 || self.0 != self.0 { self.0 } else { rhs.0 })
+    }
+    #[inline(always)]
+    fn add_scalar(&self, rhs: f64) -> Self {
+        Self::new(self.0 + T::from_f64(rhs))
+    }
+    #[inline(always)]
+    fn mul_scalar(&self, rhs: f64) -> Self {
+        Self::new(self.0 * T::from_f64(rhs))
+    }
+    #[inline(always)]
+    fn clamp(&self, min: f64, max: f64) -> Self {
+        let (min, max) = (T::from_f64(min), T::from_f64(max));
+        let above = if self.0 < min { min } else { self.0 };
+        Self::new(if above > max { max } else { above })
+    }
+    #[inline(always)]
+    fn abs(&self) -> Self {
+        Self::new(if self.0 < T::ZERO { -self.0 } else { self.0 })
+    }
+    #[inline(always)]
+    fn sign(&self) -> Self {
+        let positive = if self.0 > T::ZERO { T::ONE } else { T::ZERO };
+        Self::new(if self.0 < T::ZERO { -T::ONE } else { positive })
+    }
+    #[inline(always)]
+    fn sqrt(&self) -> Self {
+        Self::new(Float::sqrt(self.0))
+    }
+    #[inline(always)]
+    fn mul_add(&self, factor: f64, rhs: &Self) -> Self {
+        Self::new(self.0.fused::<I>(T::from_f64(factor), rhs.0))
+    }
+}
+
+/// Elements that are worked on at a time, in copies on the stack: only there does the compiler know
+/// that no two targets overlap, which it must to vectorise the loop.
+const BLOCK: usize = 128;
+
+struct Step<'a, T, F, const N: usize> {
+    op: &'a Update,
+    formula: F,
+    grad: &'a [T],
+    targets: [&'a mut [T]; N],
+}
+
+impl<T: Float, F: Formula, const N: usize> Kernel for Step<'_, T, F, N> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Step { op, formula, grad, mut targets } = self;
+        let mut block = [[T::ZERO; BLOCK]; N];
+        for (number, grad) in grad.chunks(BLOCK).enumerate() {
+            let (start, len) = (number * BLOCK, grad.len().min(BLOCK));
+            for (block, target) in block.iter_mut().zip(&targets) {
+                block[..len].copy_from_slice(&target[start..start + len]);
+            }
+            for i in 0..len {
+                let mut values = std::array::from_fn::<_, N, _>(|k| Lane::<T, I>::new(block[k][i]));
+                op.step(&formula, &Lane::new(grad[i]), &mut values);
+                for (block, value) in block.iter_mut().zip(values) {
+                    block[i] = value.0;
+                }
+            }
+            for (block, target) in block.iter().zip(&mut targets) {
+                target[start..start + len].copy_from_slice(&block[..len]);
+            }
+        }
+    }
+}
+
+/// Runs the update over all elements. Targets are read from the inputs after the gradient and
+/// written to the outputs, which may be the same memory.
+fn run<T: Float, const N: usize>(
+    op: &Update,
+    formula: impl Formula,
     inputs: &[&AnyTensor],
     outputs: &[AnyTensor],
-    step: impl Fn(&[T], [&mut [T]; N]) + Sync,
 ) {
-    // Targets that are their own result are updated where they lie.
-    let in_place = outputs[0].dtype() == T::DTYPE
-        && outputs.iter().zip(&inputs[1..]).all(|(output, input)| {
-            output.buffer().address() == input.buffer().address() && input.layout().is_contiguous()
-        });
-    if let (true, Some(grad)) = (in_place, super::access::slice::<T>(inputs[0])) {
+    // Targets that are their own result, in the type computed in, are updated where they lie.
+    let in_place: [bool; N] = std::array::from_fn(|k| {
+        let (input, output) = (inputs[1 + k], &outputs[k]);
+        output.dtype() == T::DTYPE
+            && output.buffer().address() == input.buffer().address()
+            && input.layout().is_contiguous()
+    });
+    let part = |k: usize, range: &Range<usize>| {
+        // SAFETY: the range is inside of every tensor, and only the call for its chunk accesses
+        // this part of the targets.
+        unsafe {
+            let first = pointer::<T>(&outputs[k]).add(range.start);
+            std::slice::from_raw_parts_mut(first, range.len())
+        }
+    };
+    if let (true, Some(grad)) = (in_place == [true; N], slice::<T>(inputs[0])) {
         // Nothing goes through a buffer; clearing them takes longer than a small update.
         return chunks(grad.len(), CHUNK, |range| {
-            // SAFETY: the range is inside of every tensor, and only this call accesses this part
-            // of the targets.
-            let targets = std::array::from_fn(|i| unsafe {
-                let first = pointer::<T>(&outputs[i]).add(range.start);
-                std::slice::from_raw_parts_mut(first, range.len())
-            });
-            step(&grad[range.clone()], targets);
+            let targets: [_; N] = std::array::from_fn(|k| part(k, &range));
+            dispatch(Step { op, formula, grad: &grad[range], targets });
         });
     }
-    let layouts: [_; N] = std::array::from_fn(|i| inputs[1 + i].layout().collapse());
+    let layouts: [_; N] = std::array::from_fn(|k| inputs[1 + k].layout().collapse());
     let grad_layout = inputs[0].layout().collapse();
     chunks(outputs[0].num_elements(), CHUNK, |chunk| {
         let mut grads = [T::ZERO; TILE];
         let mut buffers = [[T::ZERO; TILE]; N];
         for start in chunk.clone().step_by(TILE) {
-            let len = TILE.min(chunk.end - start);
-            let mut buffers = buffers.iter_mut();
-            // SAFETY: the range is inside of every tensor, and only this call accesses this part
-            // of the targets.
-            unsafe {
-                let grad: &[T] = match super::access::slice(inputs[0]) {
-                    Some(grad) => &grad[start..start + len],
-                    None => {
-                        T::read(inputs[0], &grad_layout, start, &mut grads[..len]);
-                        &grads[..len]
-                    }
-                };
-                let mut targets: [&mut [T]; N] = std::array::from_fn(|i| {
-                    let buffer = &mut buffers.next().expect("one for each target")[..len];
-                    if in_place {
-                        let first = pointer::<T>(&outputs[i]).add(start);
-                        return std::slice::from_raw_parts_mut(first, len);
-                    }
-                    T::read(inputs[1 + i], &layouts[i], start, buffer);
-                    buffer
-                });
-                step(grad, targets.each_mut().map(|target| &mut **target));
-                if !in_place {
-                    for (target, output) in targets.iter().zip(outputs) {
-                        T::write(target, output, start);
-                    }
+            let range = start..chunk.end.min(start + TILE);
+            let grad = match slice::<T>(inputs[0]) {
+                Some(grad) => &grad[range.clone()],
+                None => {
+                    let grads = &mut grads[..range.len()];
+                    // SAFETY: the layout is that of the input, which nobody writes.
+                    unsafe { T::read(inputs[0], &grad_layout, start, grads) };
+                    grads
                 }
+            };
+            let mut rest = buffers.iter_mut();
+            let targets: [_; N] = std::array::from_fn(|k| {
+                let buffer = &mut rest.next().expect("one for each target")[..range.len()];
+                if in_place[k] {
+                    return part(k, &range);
+                }
+                // SAFETY: the layout is that of the input, of which only this call writes a part.
+                unsafe { T::read(inputs[1 + k], &layouts[k], start, buffer) };
+                buffer
+            });
+            dispatch(Step { op, formula, grad, targets });
+            for (k, buffer) in buffers.iter().enumerate().filter(|(k, _)| !in_place[*k]) {
+                // SAFETY: only this call accesses this part of the output.
+                unsafe { T::write(&buffer[..range.len()], &outputs[k], start) };
             }
         }
     });
 }
 
-struct Sgd<'a, T> {
-    op: &'a SgdUpdate,
-    grad: &'a [T],
-    param: &'a mut [T],
-    momentum: Option<&'a mut [T]>,
-}
-
-impl<T: Float> Kernel for Sgd<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let Sgd { op, grad, param, momentum } = self;
-        let n = param.len();
-        let grad = &grad[..n];
-        let [lr, decay, keep] = [op.lr, op.weight_decay, op.momentum].map(T::from_f64);
-        let Some(momentum) = momentum else {
-            for i in 0..n {
-                let g = param[i].fused::<I>(decay, grad[i]);
-                param[i] = (-lr).fused::<I>(g, param[i]);
-            }
-            return;
-        };
-        let momentum = &mut momentum[..n];
-        // The first step starts the momentum with the gradient itself.
-        let (old, new) = if op.first { (0.0, 1.0) } else { (op.momentum, 1.0 - op.dampening) };
-        let (old, new) = (T::from_f64(old), T::from_f64(new));
-        let first = op.first;
-        for i in 0..n {
-            let g = param[i].fused::<I>(decay, grad[i]);
-            let m = if first { g } else { old.fused::<I>(momentum[i], new * g) };
-            momentum[i] = m;
-            let step = if op.nesterov { keep.fused::<I>(m, g) } else { m };
-            param[i] = (-lr).fused::<I>(step, param[i]);
-        }
-    }
-}
-
-pub(super) fn sgd(op: &SgdUpdate, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
-    super::access::float_type!(inputs[0].dtype(), T => {
-        if op.momentum == 0.0 {
-            tiles::<T, 1>(inputs, outputs, |grad, [param]| {
-                dispatch(Sgd { op, grad, param, momentum: None });
-            });
-        } else {
-            tiles::<T, 2>(inputs, outputs, |grad, [param, momentum]| {
-                dispatch(Sgd { op, grad, param, momentum: Some(momentum) });
-            });
-        }
-    })
-}
-
-struct Adam<'a, T> {
-    op: &'a AdamUpdate,
-    corrections: (f64, f64),
-    grad: &'a [T],
-    param: &'a mut [T],
-    m: &'a mut [T],
-    v: &'a mut [T],
-}
-
-impl<T: Float> Kernel for Adam<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let Adam { op, corrections: (step, root), grad, param, m, v } = self;
-        let n = param.len();
-        let (grad, m, v) = (&grad[..n], &mut m[..n], &mut v[..n]);
-        let [step, root, epsilon] = [step, root, op.epsilon].map(T::from_f64);
-        let [beta1, beta2] = [op.beta1, op.beta2].map(T::from_f64);
-        let [new1, new2] = [1.0 - op.beta1, 1.0 - op.beta2].map(T::from_f64);
-        // Decay shrinks the parameter (AdamW) or is a part of the gradient (Adam).
-        let (shrink, decay) = if op.decoupled {
-            (1.0 - op.lr * op.weight_decay, 0.0)
-        } else {
-            (1.0, op.weight_decay)
-        };
-        let (shrink, decay) = (T::from_f64(shrink), T::from_f64(decay));
-        for i in 0..n {
-            let g = param[i].fused::<I>(decay, grad[i]);
-            m[i] = beta1.fused::<I>(m[i], new1 * g);
-            v[i] = beta2.fused::<I>(v[i], new2 * g * g);
-            let denominator = Float::sqrt(v[i]).fused::<I>(root, epsilon);
-            param[i] = param[i] * shrink - step * m[i] / denominator;
-        }
-    }
-}
-
-pub(super) fn adam(op: &AdamUpdate, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
-    // Two powers: as long as the update of a small tile.
-    let corrections = op.corrections();
-    super::access::float_type!(inputs[0].dtype(), T => {
-        tiles::<T, 3>(inputs, outputs, |grad, [param, m, v]| {
-            dispatch(Adam { op, corrections, grad, param, m, v });
-        });
+pub(super) fn update(op: &Update, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
+    super::access::float_type!(inputs[1].dtype(), T => match (op.rule, op.states()) {
+        (Rule::Sgd(rule), 0) => run::<T, 1>(op, rule, inputs, outputs),
+        (Rule::Sgd(rule), _) => run::<T, 2>(op, rule, inputs, outputs),
+        (Rule::Adam(rule), 2) => run::<T, 3>(op, rule, inputs, outputs),
+        (Rule::Adam(rule), _) => run::<T, 4>(op, rule, inputs, outputs),
+        (Rule::Adamax(rule), _) => run::<T, 3>(op, rule, inputs, outputs),
+        (Rule::Adagrad(rule), _) => run::<T, 2>(op, rule, inputs, outputs),
+        (Rule::Adadelta(rule), _) => run::<T, 3>(op, rule, inputs, outputs),
+        (Rule::RmsProp(rule), 1) => run::<T, 2>(op, rule, inputs, outputs),
+        (Rule::RmsProp(rule), 2) => run::<T, 3>(op, rule, inputs, outputs),
+        (Rule::RmsProp(rule), _) => run::<T, 4>(op, rule, inputs, outputs),
+        (Rule::Rprop(rule), _) => run::<T, 3>(op, rule, inputs, outputs),
+        (Rule::Asgd(rule), _) => run::<T, 2>(op, rule, inputs, outputs),
+        (Rule::Lion(rule), _) => run::<T, 2>(op, rule, inputs, outputs),
+        (Rule::Adan(rule), _) => run::<T, 5>(op, rule, inputs, outputs),
     })
 }

@@ -70,7 +70,11 @@ pub use search::{Nonzero, SearchSorted};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sort::Sort;
 pub use unary::{MAX_POLYGAMMA, Unary, UnaryKind};
-pub use update::{AdamUpdate, SgdUpdate};
+pub use update::{
+    AdadeltaRule, AdagradRule, AdamRule, AdamaxRule, AdanRule, AsgdRule, LionRule, RmsPropRule,
+    RpropRule, Rule, SgdRule, Update,
+};
+pub(crate) use update::{Formula, Number};
 pub(crate) use view::swap as swap_view;
 pub use view::{Unview, View, inverse as inverse_permutation};
 
@@ -288,8 +292,7 @@ operations! {
     LinearRecurrence,
     Nonzero,
     SearchSorted,
-    SgdUpdate,
-    AdamUpdate,
+    Update,
     Custom,
     Sample,
     Multinomial,

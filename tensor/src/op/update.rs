@@ -1,140 +1,129 @@
 //! Optimizer updates: a parameter and its state advance by one step in one pass over memory.
 //!
-//! As functions they map old values to new ones; `AnyTensor::update` runs them with the outputs in
-//! the place of the inputs.
+//! As functions they map old values to new ones; [`update`](crate::update) runs them with the
+//! outputs in the place of the inputs.
 
-use smallvec::{SmallVec, smallvec};
+mod number;
+mod rules;
+
+use smallvec::SmallVec;
+
+pub(crate) use number::Number;
+pub use rules::{
+    AdadeltaRule, AdagradRule, AdamRule, AdamaxRule, AdanRule, AsgdRule, LionRule, RmsPropRule,
+    RpropRule, SgdRule,
+};
 
 use super::{Keeps, Meta, Metas, Operation, check};
 use crate::{AnyTensor, Result};
 
-/// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
+/// One step of an optimizer for one parameter.
 ///
-/// Inputs: `grad`, `param`, and `momentum` if [`SgdUpdate::momentum`] is not zero; one shape and
-/// float dtype. Results: the new `param` (and `momentum`).
+/// Inputs: `grad`, `param`, and the state tensors that the rule names; one shape. `grad` and `param`
+/// have one float dtype; the state has it too or, for half types, is f32. Results: the new `param`
+/// and state.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SgdUpdate {
-    /// Learning rate.
-    pub lr: f64,
-    /// Share of the old momentum that is kept; zero: no momentum.
-    pub momentum: f64,
-    /// Share of the gradient that does not enter the momentum.
-    pub dampening: f64,
+pub struct Update {
+    /// Whether to go up the gradient instead of down.
+    pub maximize: bool,
     /// L2 penalty: this times the parameter is added to the gradient.
-    pub weight_decay: f64,
-    /// Nesterov's look-ahead.
-    pub nesterov: bool,
-    /// The first step, which starts the momentum with the gradient itself.
-    pub first: bool,
+    pub penalty: f64,
+    /// The parameter is multiplied by this before the step: decoupled weight decay; 1 for none.
+    pub shrink: f64,
+    /// What comes of the gradient.
+    pub rule: Rule,
 }
 
-fn check_update(op: &'static str, inputs: &[Meta], state: usize) -> Result<Metas> {
-    if inputs.len() != 2 + state {
-        return Err(check::argument(op, format!("expected {} inputs", 2 + state)));
-    }
-    check::floats(op, inputs)?;
-    check::same_shape(op, inputs)?;
-    Ok(inputs[1..].iter().copied().collect())
-}
-
-impl Operation for SgdUpdate {
-    fn name(&self) -> &'static str {
-        "sgd_update"
-    }
-
-    fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
-        check_update(self.name(), inputs, (self.momentum != 0.0) as usize)
-    }
-
-    fn keeps(&self, _: u32) -> Keeps {
-        Keeps::NOTHING
-    }
-
-    fn flops(&self, inputs: &[Meta], _: &[Meta]) -> u64 {
-        6 * inputs[0].len() as u64
-    }
-
-    fn elementwise(&self) -> bool {
-        true
-    }
-
-    fn decompose(&self, inputs: &[&AnyTensor]) -> Option<SmallVec<[AnyTensor; 1]>> {
-        let (grad, param) = (inputs[0], inputs[1]);
-        let grad = grad.add(&param.mul_scalar(self.weight_decay));
-        if self.momentum == 0.0 {
-            return Some(smallvec![param.sub(&grad.mul_scalar(self.lr))]);
-        }
-        let momentum = if self.first {
-            grad.clone()
-        } else {
-            inputs[2].mul_scalar(self.momentum).add(&grad.mul_scalar(1.0 - self.dampening))
-        };
-        let step = if self.nesterov {
-            grad.add(&momentum.mul_scalar(self.momentum))
-        } else {
-            momentum.clone()
-        };
-        Some(smallvec![param.sub(&step.mul_scalar(self.lr)), momentum])
-    }
-
-    #[cfg(any(test, feature = "samples"))]
-    fn samples(samples: &mut super::samples::Samples) {
-        use super::samples::float;
-        let plain = SgdUpdate {
-            lr: 0.1,
-            momentum: 0.0,
-            dampening: 0.0,
-            weight_decay: 0.01,
-            nesterov: false,
-            first: false,
-        };
-        let [grad, param, momentum] = [(); 3].map(|()| float([3, 37]));
-        samples.rough(plain, [grad, param]);
-        for (first, nesterov) in [(true, false), (false, false), (false, true)] {
-            let op = SgdUpdate { momentum: 0.9, first, nesterov, ..plain };
-            samples.rough(op, [grad, param, momentum]);
-        }
-    }
-}
-
-/// Adam (Kingma & Ba 2014), as `torch.optim.Adam`, or with decoupled weight decay AdamW
-/// (Loshchilov & Hutter 2017), as `torch.optim.AdamW`.
-///
-/// Inputs: `grad`, `param`, the averages `m` of the gradient and `v` of its square; one shape and
-/// float dtype. Results: the new `param`, `m` and `v`.
+/// How a parameter and its state follow from a gradient. See the fields' types.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamUpdate {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the average of the gradient.
-    pub beta1: f64,
-    /// Decay of the average of its square.
-    pub beta2: f64,
-    /// Added to the root of the average square.
-    pub epsilon: f64,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Whether the decay shrinks the parameter directly (AdamW) or is added to the gradient (Adam).
-    pub decoupled: bool,
-    /// The number of this step, from 1.
-    pub step: u64,
+#[allow(missing_docs)]
+pub enum Rule {
+    Sgd(SgdRule),
+    Adam(AdamRule),
+    Adamax(AdamaxRule),
+    Adagrad(AdagradRule),
+    Adadelta(AdadeltaRule),
+    RmsProp(RmsPropRule),
+    Rprop(RpropRule),
+    Asgd(AsgdRule),
+    Lion(LionRule),
+    Adan(AdanRule),
 }
 
-impl AdamUpdate {
-    /// The step size and the factor of `sqrt(v)` with the bias of the young averages taken out.
-    pub(crate) fn corrections(&self) -> (f64, f64) {
-        let unbias = |beta: f64| 1.0 - beta.powf(self.step as f64);
-        (self.lr / unbias(self.beta1), 1.0 / unbias(self.beta2).sqrt())
+/// A rule as a formula, written once for numbers and for whole tensors.
+pub(crate) trait Formula: Copy + Sync {
+    /// Replaces the targets (the parameter and its state) by their new values.
+    fn step<X: Number>(&self, grad: &X, targets: &mut [X]);
+}
+
+impl Update {
+    /// The plain step of a rule.
+    pub fn new(rule: Rule) -> Self {
+        Self { maximize: false, penalty: 0.0, shrink: 1.0, rule }
+    }
+
+    /// Moves the target by `share` of the way to what stands in the place of the gradient, as
+    /// `torch.lerp`: a running average.
+    pub fn average(share: f64) -> Self {
+        // The gradient of half the squared distance is the distance.
+        Self { maximize: true, penalty: 1.0, ..Self::new(Rule::Sgd(SgdRule::new(share))) }
+    }
+
+    /// How many state tensors the rule has.
+    pub fn states(&self) -> usize {
+        match self.rule {
+            Rule::Sgd(rule) => (rule.momentum != 0.0) as usize,
+            Rule::Adagrad(_) | Rule::Asgd(_) | Rule::Lion(_) => 1,
+            Rule::Adam(rule) => 2 + rule.amsgrad as usize,
+            Rule::Adamax(_) | Rule::Adadelta(_) | Rule::Rprop(_) => 2,
+            Rule::RmsProp(rule) => 1 + (rule.momentum != 0.0) as usize + rule.centered as usize,
+            Rule::Adan(_) => 4,
+        }
+    }
+
+    /// The step of `formula`, which is that of the rule, with what all rules share before it.
+    #[inline(always)]
+    pub(crate) fn step<X: Number>(&self, formula: &impl Formula, grad: &X, targets: &mut [X]) {
+        let grad = grad.mul_scalar(if self.maximize { -1.0 } else { 1.0 });
+        let grad = targets[0].mul_add(self.penalty, &grad);
+        targets[0] = targets[0].mul_scalar(self.shrink);
+        formula.step(&grad, targets);
     }
 }
 
-impl Operation for AdamUpdate {
+impl Operation for Update {
     fn name(&self) -> &'static str {
-        "adam_update"
+        match self.rule {
+            Rule::Sgd(_) => "sgd_update",
+            Rule::Adam(_) => "adam_update",
+            Rule::Adamax(_) => "adamax_update",
+            Rule::Adagrad(_) => "adagrad_update",
+            Rule::Adadelta(_) => "adadelta_update",
+            Rule::RmsProp(_) => "rmsprop_update",
+            Rule::Rprop(_) => "rprop_update",
+            Rule::Asgd(_) => "asgd_update",
+            Rule::Lion(_) => "lion_update",
+            Rule::Adan(_) => "adan_update",
+        }
     }
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
-        check_update(self.name(), inputs, 2)
+        let (op, expected) = (self.name(), 2 + self.states());
+        if inputs.len() != expected {
+            let rule = format!("expected {expected} inputs, found {}", inputs.len());
+            return Err(check::argument(op, rule));
+        }
+        let (values, states) = inputs.split_at(2);
+        check::floats(op, values)?;
+        let dtype = values[1].dtype;
+        let fits =
+            |state: &Meta| state.dtype == dtype || state.dtype == check::statistics_dtype(dtype);
+        if !states.iter().all(fits) {
+            let rule = "the state has the parameter's dtype or, for half types, f32";
+            return Err(check::dtype_error(op, inputs, rule));
+        }
+        check::same_shape(op, inputs)?;
+        Ok(inputs[1..].iter().copied().collect())
     }
 
     fn keeps(&self, _: u32) -> Keeps {
@@ -142,7 +131,8 @@ impl Operation for AdamUpdate {
     }
 
     fn flops(&self, inputs: &[Meta], _: &[Meta]) -> u64 {
-        14 * inputs[0].len() as u64
+        // About four for each state and what all rules share.
+        (4 + 4 * inputs.len() as u64) * inputs[0].len() as u64
     }
 
     fn elementwise(&self) -> bool {
@@ -150,38 +140,36 @@ impl Operation for AdamUpdate {
     }
 
     fn decompose(&self, inputs: &[&AnyTensor]) -> Option<SmallVec<[AnyTensor; 1]>> {
-        let [grad, param, m, v] = inputs else { unreachable!() };
-        let mut grad = (*grad).clone();
-        let mut param = (*param).clone();
-        if self.decoupled {
-            param = param.mul_scalar(1.0 - self.lr * self.weight_decay);
-        } else {
-            grad = grad.add(&param.mul_scalar(self.weight_decay));
+        let grad = inputs[0];
+        let mut targets: SmallVec<[AnyTensor; 1]> =
+            inputs[1..].iter().map(|&target| target.clone()).collect();
+        match &self.rule {
+            Rule::Sgd(rule) => self.step(rule, grad, &mut targets),
+            Rule::Adam(rule) => self.step(rule, grad, &mut targets),
+            Rule::Adamax(rule) => self.step(rule, grad, &mut targets),
+            Rule::Adagrad(rule) => self.step(rule, grad, &mut targets),
+            Rule::Adadelta(rule) => self.step(rule, grad, &mut targets),
+            Rule::RmsProp(rule) => self.step(rule, grad, &mut targets),
+            Rule::Rprop(rule) => self.step(rule, grad, &mut targets),
+            Rule::Asgd(rule) => self.step(rule, grad, &mut targets),
+            Rule::Lion(rule) => self.step(rule, grad, &mut targets),
+            Rule::Adan(rule) => self.step(rule, grad, &mut targets),
         }
-        let m = m.mul_scalar(self.beta1).add(&grad.mul_scalar(1.0 - self.beta1));
-        let v = v.mul_scalar(self.beta2).add(&grad.square().mul_scalar(1.0 - self.beta2));
-        let (step, root) = self.corrections();
-        let denominator = v.sqrt().mul_scalar(root).add_scalar(self.epsilon);
-        let param = param.sub(&m.div(&denominator).mul_scalar(step));
-        Some(smallvec![param, m, v])
+        Some(targets)
     }
 
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
         use super::samples::{float, float_in};
-        for (decoupled, step) in [(false, 1), (true, 1), (true, 100)] {
-            let op = AdamUpdate {
-                lr: 0.01,
-                beta1: 0.9,
-                beta2: 0.999,
-                epsilon: 1e-8,
-                weight_decay: 0.1,
-                decoupled,
-                step,
-            };
-            let shape = [3, 37];
-            let v = float_in(shape, 0.5, 1.0);
-            samples.rough(op, [float(shape), float(shape), float(shape), v]);
+        for rule in rules::samples() {
+            let plain = Update::new(rule);
+            let mixed = Update { maximize: true, penalty: 0.1, shrink: 0.9, ..plain };
+            for op in [plain, mixed] {
+                // Averages of squares are positive, and larger than the squares of averages.
+                let mut inputs = vec![float([3, 37]); 2];
+                inputs.resize(2 + op.states(), float_in([3, 37], 0.5, 0.7));
+                samples.rough(op, inputs);
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The operations of the training path: `fixtures/operations.py`.
 
 use kiln_tensor::op::{
-    AdamUpdate, BatchNorm, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, Op, SgdUpdate,
-    UnaryKind,
+    AdamRule, BatchNorm, Conv2dInputGrad, Conv2dOptions, Conv2dWeightGrad, Op, Rule, SgdRule,
+    UnaryKind, Update,
 };
 use kiln_tensor::{AnyTensor, Float, Int, Tensor, activation, apply, module, update};
 
@@ -174,34 +174,18 @@ fn optimizer(name: &str, states: &[&str], op: impl Fn(u64) -> Op) {
 
 #[test]
 fn optimizer_updates() {
-    let sgd = SgdUpdate {
-        lr: 0.1,
-        momentum: 0.0,
-        dampening: 0.0,
-        weight_decay: 0.01,
-        nesterov: false,
-        first: false,
-    };
-    optimizer("sgd", &[], |_| sgd.into());
+    let sgd = |rule: SgdRule| Update { penalty: 0.01, ..Update::new(Rule::Sgd(rule)) };
+    optimizer("sgd", &[], |_| sgd(SgdRule::new(0.1)).into());
+    let momentum = SgdRule { momentum: 0.9, ..SgdRule::new(0.1) };
     optimizer("momentum", &["momentum_buffer"], |step| {
-        SgdUpdate { momentum: 0.9, dampening: 0.5, first: step == 1, ..sgd }.into()
+        sgd(SgdRule { dampening: 0.5, first: step == 1, ..momentum }).into()
     });
-    let nesterov = SgdUpdate { momentum: 0.9, nesterov: true, weight_decay: 0.0, ..sgd };
     optimizer("nesterov", &["momentum_buffer"], |step| {
-        SgdUpdate { first: step == 1, ..nesterov }.into()
+        let rule = SgdRule { nesterov: true, first: step == 1, ..momentum };
+        Update::new(Rule::Sgd(rule)).into()
     });
-    for (name, decoupled) in [("adam", false), ("adamw", true)] {
-        optimizer(name, &["exp_avg", "exp_avg_sq"], |step| {
-            AdamUpdate {
-                lr: 0.01,
-                beta1: 0.9,
-                beta2: 0.999,
-                epsilon: 1e-8,
-                weight_decay: 0.1,
-                decoupled,
-                step,
-            }
-            .into()
-        });
-    }
+    let states = ["exp_avg", "exp_avg_sq"];
+    let adam = |step| Update::new(Rule::Adam(AdamRule::new(0.01, 0.9, 0.999, 1e-8, step)));
+    optimizer("adam", &states, |step| Update { penalty: 0.1, ..adam(step) }.into());
+    optimizer("adamw", &states, |step| Update { shrink: 1.0 - 0.01 * 0.1, ..adam(step) }.into());
 }

@@ -79,6 +79,12 @@ def conv(*shape, channels):
     return lambda: fastest(map(make, (torch.contiguous_format, torch.channels_last)))
 
 
+def sdpa(*shape):
+    """Causal attention of `[batch, heads, time, d]`."""
+    names = {name: torch.randn(shape) for name in "qkv"}
+    return lambda: Workload("F.scaled_dot_product_attention(q, k, v, is_causal=True)", names)
+
+
 def mlp(*sizes):
     layers = []
     for inputs, outputs in zip(sizes, sizes[1:]):
@@ -222,6 +228,7 @@ WORKLOADS = {
     "conv3x3_32x3x32x32_64": conv(32, 3, 32, 32, channels=64),
     "conv3x3_32x64x32x32_64": conv(32, 64, 32, 32, channels=64),
     "conv3x3_1x64x56x56_64": conv(1, 64, 56, 56, channels=64),
+    "sdpa_causal_8x8x256x64": sdpa(8, 8, 256, 64),
     "mlp_tiny_forward_b1": mlp_forward,
     "train_mlp_tiny_b32": train_mlp(32, 64, 32, 10),
     "train_mlp_mnist_b128": train_mlp(128, 784, 512, 512, 10),

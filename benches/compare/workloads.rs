@@ -38,6 +38,7 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("conv3x3_32x3x32x32_64", || conv([32, 3, 32, 32], 64)),
     ("conv3x3_32x64x32x32_64", || conv([32, 64, 32, 32], 64)),
     ("conv3x3_1x64x56x56_64", || conv([1, 64, 56, 56], 64)),
+    ("sdpa_causal_8x8x256x64", sdpa),
     ("mlp_tiny_forward_b1", mlp_forward),
     ("train_mlp_tiny_b32", || train_mlp(&[64, 32, 10], 32)),
     ("train_mlp_mnist_b128", || train_mlp(&[784, 512, 512, 10], 128)),
@@ -90,6 +91,14 @@ fn conv(shape: [usize; 4], channels: usize) -> Workload {
     let (weight, bias) = (random([channels, shape[1], 3, 3]), random([channels]));
     let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
     unary(shape, move |x| module::conv2d(x, &weight, Some(bias.clone()), options))
+}
+
+/// Causal attention of 8 batches of 8 heads over 256 positions of 64.
+fn sdpa() -> Workload {
+    let [q, k, v] = [(); 3].map(|()| random([8, 8, 256, 64]));
+    forward(move || {
+        module::scaled_dot_product_attention(black_box(&q), &k, &v, None, 0.0, true, None)
+    })
 }
 
 fn mlp_forward() -> Workload {

@@ -266,7 +266,7 @@ impl Operation for AttentionBackward {
         let scores = Meta::new([of.n, of.heads, of.queries, of.keys], query.dtype);
         let all = [query, key, value, scores];
         let wanted: Metas = (0..4).filter(|&i| self.wants[i]).map(|i| all[i]).collect();
-        if wanted.is_empty() || self.wants[3] > self.attention.bias {
+        if wanted.is_empty() || (self.wants[3] && !self.attention.bias) {
             return Err(check::argument(
                 op,
                 "at least one gradient, of an input that exists, is needed",

@@ -60,12 +60,13 @@ impl<T: Product> Backward<'_, T> {
     fn run(&self, wants: [bool; 4], outputs: &[AnyTensor]) {
         let (of, tile) = (self.inputs.of, self.inputs.tile());
         let mut outputs = outputs.iter();
-        // SAFETY: each output is new and used once.
         let mut sinks = wants.map(|wanted| {
-            wanted.then(|| unsafe { Sink::<T>::new(outputs.next().expect("one for each wanted")) })
+            let output = wanted.then(|| outputs.next().expect("one for each wanted"));
+            // SAFETY: each output is new and used once.
+            output.map(|output| unsafe { Sink::<T>::new(output) })
         });
         sinks.iter_mut().flatten().for_each(|sink| clear(sink));
-        let [dquery, dkey, dvalue, dbias] = sinks.each_mut().map(|sink| sink.as_mut());
+        let [mut dquery, dkey, dvalue, dbias] = sinks.each_mut().map(|sink| sink.as_mut());
         let [dkey, dvalue, dbias] = [dkey, dvalue, dbias].map(|x| x.map(|x| Shared::new(x)));
         let heads = of.n * of.groups;
         let tiles = of.keys.div_ceil(tile);
@@ -77,7 +78,6 @@ impl<T: Product> Backward<'_, T> {
         // [pieces, n, heads, q, d]
         let mut parts = Scratch::<T>::new(if several { pieces * len } else { 0 });
         clear(&mut parts);
-        let mut dquery = dquery;
         let own: Vec<Shared<T>> = match &mut dquery {
             Some(_) if several => parts.chunks_exact_mut(len.max(1)).map(Shared::new).collect(),
             Some(dquery) => vec![Shared::new(dquery)],

@@ -58,10 +58,7 @@ pub(super) fn product<T: Real>(
     }
     let tiles = T::tiles(simd::level());
     let (height, width) = (tiles.rows(), tiles.columns());
-    assert!(
-        (rows - 1) * stride + columns <= c.len()
-            && columns <= stride.max(columns * (rows == 1) as usize)
-    );
+    assert!((rows - 1) * stride + columns <= c.len() && (rows == 1 || columns <= stride));
     if steps > 0 {
         let last = (columns - 1) / width;
         assert!((rows - 1) * a.row + (steps - 1) * a.step < a.data.len());

@@ -17,6 +17,7 @@ mod fft;
 mod float;
 mod fold;
 mod gemm;
+mod halves;
 mod index;
 mod integer;
 pub(crate) mod linalg;
@@ -35,6 +36,7 @@ pub mod simd;
 mod softmax;
 mod sort;
 mod tile;
+mod transpose;
 mod update;
 
 use crate::backend::{Backend, MemoryStats};

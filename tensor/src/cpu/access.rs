@@ -5,10 +5,10 @@
 //! for itself, and the complex types.
 //! Inputs of any layout and dtype are read in row-major order, a run at a time.
 
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use num_complex::Complex;
 
+use super::halves::{narrow_bf16, narrow_f16, widen_bf16, widen_f16};
 use super::pool::{Scratch, bytes::Plain};
 use crate::dtype::to_odd;
 use crate::layout::Layout;
@@ -53,7 +53,7 @@ macro_rules! stored {
             }
             $(
                 fn widen_run(run: &[Self], out: &mut [f32]) {
-                    run.$run(out);
+                    $run(run, out);
                 }
             )?
         }
@@ -62,8 +62,8 @@ macro_rules! stored {
 stored! {
     f64 => f64: |x| x;
     f32 => f32: |x| x;
-    f16 => f32: |x| x.to_f32(), convert_to_f32_slice;
-    bf16 => f32: |x| x.to_f32(), convert_to_f32_slice;
+    f16 => f32: |x| x.to_f32(), widen_f16;
+    bf16 => f32: |x| x.to_f32(), widen_bf16;
     i64 => i64: |x| x;
     i32 => i64: |x| x as i64;
     i16 => i64: |x| x as i64;
@@ -218,9 +218,7 @@ macro_rules! compute {
     };
 }
 compute!(f32, [F32: f32, F16: f16, BF16: bf16], |x| x as f64, x as i64,
-    // By runs, which the hardware converts; one by one it would be asked each time if it can.
-    f16: |x: &[f32], y: &mut [f16]| y.convert_from_f32_slice(x),
-    bf16: |x: &[f32], y: &mut [bf16]| y.convert_from_f32_slice(x));
+    f16: narrow_f16, bf16: narrow_bf16);
 compute!(f64, [F64: f64], |x| x, x as i64,
     f16: each(|x| f16::from_f32(to_odd(x))), bf16: each(|x| bf16::from_f32(to_odd(x))));
 compute!(i64, [I64: i64, I32: i32, I16: i16, I8: i8, U32: u32, U16: u16, U8: u8, Bool: u8], |x| x as f64, x,

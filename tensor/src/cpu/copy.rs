@@ -2,7 +2,9 @@
 
 use super::access::{Compute, Dense, Sink, pointer};
 use super::parallel::{CHUNK, Shared, chunks};
+use super::simd::dispatch;
 use super::tile::element_type;
+use super::transpose::{BLOCK, Transpose};
 use crate::layout::Layout;
 use crate::op::{Cat, Unview};
 use crate::{AnyTensor, DType, Element, Scalar};
@@ -33,10 +35,6 @@ pub(super) fn copy(x: &AnyTensor, y: &AnyTensor) -> bool {
     }
 }
 
-/// Side of a block of a transposition: its lines on both sides (64 times 64 bytes each) fit the
-/// first-level cache together.
-const BLOCK: usize = 32;
-
 /// Copies a batch of transposed matrices, `[.., rows, columns]` with rows at stride 1.
 fn transpose<T: Copy>(x: &AnyTensor, y: &AnyTensor) -> bool {
     let layout = x.layout().collapse();
@@ -56,20 +54,16 @@ fn transpose<T: Copy>(x: &AnyTensor, y: &AnyTensor) -> bool {
             let (matrix, block) = (item / row_blocks, item % row_blocks);
             let source = (source as *const T).wrapping_add(outer.position(matrix));
             let target = (target as *mut T).wrapping_add(matrix * rows * columns);
-            let rows = block * BLOCK..rows.min((block + 1) * BLOCK);
-            for first in (0..columns).step_by(BLOCK) {
-                for row in rows.clone() {
-                    for column in first..columns.min(first + BLOCK) {
-                        // SAFETY: `row` and `column` are inside of both matrices, and every item
-                        // writes rows of its own.
-                        unsafe {
-                            let from =
-                                source.offset(row as isize + column as isize * column_stride);
-                            target.add(row * columns + column).write(from.read());
-                        }
-                    }
-                }
-            }
+            let first = block * BLOCK;
+            // Every item writes rows of its own.
+            dispatch(Transpose {
+                from: source.wrapping_add(first),
+                from_stride: column_stride,
+                to: target.wrapping_add(first * columns),
+                to_stride: columns,
+                rows: BLOCK.min(rows - first),
+                columns,
+            });
         }
     });
     true

@@ -1,8 +1,8 @@
 //! Elementwise operations: one loop per function over the slices of a tile.
 
-use super::access::Compute;
+use super::access::{Compute, Sink};
 use super::math::{Math, special};
-use super::parallel::{CHUNK, chunks};
+use super::parallel::{CHUNK, Shared, chunks};
 use super::simd::{Isa, Kernel, dispatch};
 use super::tile::{Operand, TILE, element_type, tiles};
 use crate::op::{
@@ -14,7 +14,29 @@ pub(super) fn cast(_: &Cast, x: &AnyTensor, y: &AnyTensor) {
     if super::copy::copy(x, y) {
         return;
     }
-    element_type!(x.dtype(), T => tiles([Operand::<T>::new(x, y)], y, |[x], y| y.copy_from_slice(x)))
+    element_type!(x.dtype(), T => cast_from::<T>(x, y))
+}
+
+/// Reads straight into the output, or writes straight from the input, where one is of type `T`.
+fn cast_from<T: Compute>(x: &AnyTensor, y: &AnyTensor) {
+    let operand = Operand::<T>::new(x, y);
+    let aliased = x.buffer().address() == y.buffer().address();
+    match &operand {
+        Operand::Direct(_) => chunks(y.num_elements(), CHUNK, |range| {
+            // SAFETY: the input has the output's shape; the ranges are disjoint.
+            unsafe { T::write(operand.fetch(range.clone(), &mut []), y, range.start) }
+        }),
+        Operand::Gathered(x, layout) if y.dtype() == T::DTYPE && !aliased => {
+            // SAFETY: `y` is the only output, and new.
+            let mut y = unsafe { Sink::<T>::new(y) };
+            let (n, y) = (y.len(), Shared::new(&mut y));
+            chunks(n, CHUNK, |range| {
+                // SAFETY: the ranges are disjoint, and the layout is an expansion of the input's.
+                unsafe { T::read(x, layout, range.start, y.part(range)) }
+            });
+        }
+        _ => tiles([operand], y, |[x], y| y.copy_from_slice(x)),
+    }
 }
 
 pub(super) fn unary(op: &Unary, x: &AnyTensor, y: &AnyTensor) {

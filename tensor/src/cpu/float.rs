@@ -22,8 +22,7 @@ pub(super) trait Float:
     const ONE: Self;
     const LOWEST: Self;
     fn sqrt(self) -> Self;
-    /// The larger one, passing over NaN: an intrinsic, which vectorises where a comparison and a
-    /// choice may not.
+    /// The larger one, passing over an `other` that is NaN: one instruction.
     fn larger(self, other: Self) -> Self;
     fn fused<I: Isa>(self, b: Self, c: Self) -> Self;
 }
@@ -40,7 +39,7 @@ macro_rules! float {
             }
             #[inline(always)]
             fn larger(self, other: Self) -> Self {
-                self.max(other)
+                if other > self { other } else { self }
             }
             #[inline(always)]
             fn fused<I: Isa>(self, b: Self, c: Self) -> Self {

@@ -1,13 +1,13 @@
 //! Folds that vectorise, over fixed lanes and a fixed tree.
-//!
-//! The lanes stay in registers only if every index into them is a constant, so the elements that
-//! fill no whole block are folded apart.
 
 use super::float::Float;
 
-/// Partial results of a fold: one AVX-512 register of f32. Loops over so few are unrolled before
-/// anything else, which is what brings the lanes into registers.
-const LANES: usize = 16;
+/// Partial results of a fold: four AVX-512 registers of f32, whose additions hide the latency of
+/// one. A loop over so many is vectorised, and they stay in registers; four arrays of [`BLOCK`]
+/// would be unrolled first and end up as single numbers (up to 15 times slower).
+const LANES: usize = 64;
+/// Elements of a block of the end: one register.
+const BLOCK: usize = 16;
 
 /// Folds `f(x)` over a slice with `join`, whose neutral element is `start`.
 #[inline(always)]
@@ -17,43 +17,57 @@ pub(super) fn fold<T: Copy>(
     f: impl Fn(T) -> T,
     join: impl Fn(T, T) -> T + Copy,
 ) -> T {
-    let (blocks, tail) = x.as_chunks::<LANES>();
-    let rest = tail.iter().fold(start, |total, &x| join(total, f(x)));
-    if blocks.is_empty() {
-        return rest;
-    }
-    // Four chains of additions hide the latency of one.
-    let (fours, ones) = blocks.as_chunks::<4>();
-    let mut lanes = [[start; LANES]; 4];
-    let [a, b, c, d] = &mut lanes;
-    for [w, x, y, z] in fours {
-        for i in 0..LANES {
-            a[i] = join(a[i], f(w[i]));
-        }
-        for i in 0..LANES {
-            b[i] = join(b[i], f(x[i]));
-        }
-        for i in 0..LANES {
-            c[i] = join(c[i], f(y[i]));
-        }
-        for i in 0..LANES {
-            d[i] = join(d[i], f(z[i]));
-        }
-    }
-    for x in ones {
-        for i in 0..LANES {
-            a[i] = join(a[i], f(x[i]));
-        }
-    }
-    for i in 0..LANES {
-        a[i] = join(join(a[i], b[i]), join(c[i], d[i]));
-    }
-    join(tree(*a, join), rest)
+    fold2(x, x, start, |x, _| f(x), join)
 }
 
-/// Joins the lanes in pairs.
+/// Folds `f(x, y)` over two slices of one length with `join`, whose neutral element is `start`.
 #[inline(always)]
-fn tree<T: Copy>(x: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+pub(super) fn fold2<T: Copy>(
+    x: &[T],
+    y: &[T],
+    start: T,
+    f: impl Fn(T, T) -> T,
+    join: impl Fn(T, T) -> T + Copy,
+) -> T {
+    if x.len() < BLOCK {
+        return one_by_one(x, y, start, f, join);
+    }
+    let ((x_blocks, x), (y_blocks, y)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    let mut lanes = [start; LANES];
+    for (x, y) in x_blocks.iter().zip(y_blocks) {
+        for i in 0..LANES {
+            lanes[i] = join(lanes[i], f(x[i], y[i]));
+        }
+    }
+    let ((x_blocks, x), (y_blocks, y)) = (x.as_chunks::<BLOCK>(), y.as_chunks::<BLOCK>());
+    let mut joined = [start; BLOCK];
+    for i in 0..BLOCK {
+        let (low, high) = (join(lanes[i], lanes[i + 16]), join(lanes[i + 32], lanes[i + 48]));
+        joined[i] = join(low, high);
+    }
+    for (x, y) in x_blocks.iter().zip(y_blocks) {
+        for i in 0..BLOCK {
+            joined[i] = join(joined[i], f(x[i], y[i]));
+        }
+    }
+    join(tree(joined, join), one_by_one(x, y, start, f, join))
+}
+
+/// Not a closure of [`fold2`], which might not be inlined.
+#[inline(always)]
+fn one_by_one<T: Copy>(
+    x: &[T],
+    y: &[T],
+    start: T,
+    f: impl Fn(T, T) -> T,
+    join: impl Fn(T, T) -> T,
+) -> T {
+    x.iter().zip(y).fold(start, |total, (&x, &y)| join(total, f(x, y)))
+}
+
+/// Joins the lanes of a register in pairs.
+#[inline(always)]
+fn tree<T: Copy>(x: [T; BLOCK], join: impl Fn(T, T) -> T) -> T {
     let x: [T; 8] = std::array::from_fn(|i| join(x[i], x[i + 8]));
     let x: [T; 4] = std::array::from_fn(|i| join(x[i], x[i + 4]));
     let x: [T; 2] = std::array::from_fn(|i| join(x[i], x[i + 2]));
@@ -69,31 +83,19 @@ pub(super) fn sum<T: Float>(x: &[T], f: impl Fn(T) -> T) -> T {
 /// The sum of `f(x, y)` over two slices of one length.
 #[inline(always)]
 pub(super) fn sum2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> T {
-    let ((x_blocks, x_tail), (y_blocks, y_tail)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-    let pairs = x_tail.iter().zip(y_tail);
-    let rest = pairs.fold(T::ZERO, |total, (&x, &y)| total + f(x, y));
-    if x_blocks.is_empty() {
-        return rest;
-    }
-    let mut lanes = [T::ZERO; LANES];
-    for (x, y) in x_blocks.iter().zip(y_blocks) {
-        for i in 0..LANES {
-            lanes[i] += f(x[i], y[i]);
-        }
-    }
-    tree(lanes, |a, b| a + b) + rest
+    fold2(x, y, T::ZERO, f, |a, b| a + b)
 }
 
 /// The sum of `f(x)`, where `f(pad)` is zero. The last block is padded: for a function as long as an
 /// exponential that is much quicker than one by one.
 #[inline(always)]
 pub(super) fn sum_padded<T: Float>(x: &[T], pad: T, f: impl Fn(T) -> T) -> T {
-    let (blocks, tail) = x.as_chunks::<LANES>();
-    let mut last = [pad; LANES];
+    let (blocks, tail) = x.as_chunks::<BLOCK>();
+    let mut last = [pad; BLOCK];
     last[..tail.len()].copy_from_slice(tail);
-    let mut lanes = [T::ZERO; LANES];
+    let mut lanes = [T::ZERO; BLOCK];
     for block in blocks.iter().chain([&last]) {
-        for i in 0..LANES {
+        for i in 0..BLOCK {
             lanes[i] += f(block[i]);
         }
     }

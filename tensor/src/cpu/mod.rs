@@ -18,6 +18,7 @@ mod fft;
 mod float;
 mod fold;
 mod gemm;
+mod halves;
 mod index;
 mod integer;
 pub(crate) mod linalg;
@@ -38,6 +39,7 @@ mod softmax;
 mod sort;
 mod team;
 mod tile;
+mod transpose;
 mod update;
 
 use crate::backend::{Backend, MemoryStats};

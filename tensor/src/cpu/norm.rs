@@ -98,6 +98,7 @@ impl<T: Float> Kernel for LayerRowBackward<'_, T> {
         let (x, dy) = (&x[..n], &dy[..n]);
         let scale = T::ONE / T::from_f64(n as f64);
         // dx = rstd (g - mean(g) - h mean(g h)) with g = dy weight
+        let h = |x: T| (x - mean) * rstd;
         match weight {
             Some(weight) => {
                 let weight = &weight[..n];
@@ -108,16 +109,21 @@ impl<T: Float> Kernel for LayerRowBackward<'_, T> {
             None => dx.copy_from_slice(dy),
         }
         let mean_g = sum(dx, |g| g) * scale;
-        let mean_gh = sum2(dx, x, |g, x| g * ((x - mean) * rstd)) * scale;
-        for i in 0..n {
-            let h = (x[i] - mean) * rstd;
-            dx[i] = (dx[i] - mean_g - h * mean_gh) * rstd;
-        }
-        if let Some((dweight, dbias)) = sums {
-            let (dweight, dbias) = (&mut dweight[..n], &mut dbias[..n]);
-            for i in 0..n {
-                dweight[i] += dy[i] * ((x[i] - mean) * rstd);
-                dbias[i] += dy[i];
+        let mean_gh = sum2(dx, x, |g, x| g * h(x)) * scale;
+        match sums {
+            Some((dweight, dbias)) => {
+                let (dweight, dbias) = (&mut dweight[..n], &mut dbias[..n]);
+                for i in 0..n {
+                    let h = h(x[i]);
+                    dx[i] = (dx[i] - mean_g - h * mean_gh) * rstd;
+                    dweight[i] += dy[i] * h;
+                    dbias[i] += dy[i];
+                }
+            }
+            None => {
+                for i in 0..n {
+                    dx[i] = (dx[i] - mean_g - h(x[i]) * mean_gh) * rstd;
+                }
             }
         }
     }

@@ -31,8 +31,7 @@ trait Combine: Compute {
     fn start(kind: ReduceKind) -> Self;
     fn combine(kind: ReduceKind, a: Self, b: Self) -> Self;
     fn divide(self, n: usize) -> Self;
-    /// The larger and the smaller one, passing over NaN: intrinsics, which vectorise where a
-    /// comparison and a choice may not.
+    /// The larger and the smaller one, passing over an `other` that is NaN: one instruction.
     fn larger(self, other: Self) -> Self;
     fn smaller(self, other: Self) -> Self;
 }
@@ -85,11 +84,11 @@ macro_rules! combine {
             }
             #[inline(always)]
             fn larger(self, other: Self) -> Self {
-                self.max(other)
+                if other > self { other } else { self }
             }
             #[inline(always)]
             fn smaller(self, other: Self) -> Self {
-                self.min(other)
+                if other < self { other } else { self }
             }
             #[inline(always)]
             fn divide(self, n: usize) -> Self {
@@ -103,42 +102,66 @@ combine!(f64, f64, f64::NEG_INFINITY, f64::INFINITY, |a, b| a + b, a * b);
 combine!(u64, u64, u64::MIN, u64::MAX, |a, b| a.wrapping_add(b), a.wrapping_mul(b));
 combine!(i64, i64, i64::MIN, i64::MAX, |a, b| a.wrapping_add(b), a.wrapping_mul(b));
 
-/// Combines one block.
-struct Block<'a, T> {
+/// Combines rows of `n` elements that lie in memory as they are: block by block.
+struct Rows<'a, T: Combine> {
     kind: ReduceKind,
-    x: &'a [T],
+    first: *const T,
+    /// Where the rows start, from `first` on.
+    starts: &'a [usize],
+    n: usize,
+    out: &'a mut [T::Wide],
 }
 
-impl<T: Combine> Kernel for Block<'_, T> {
-    type Output = T;
+impl<T: Combine> Kernel for Rows<'_, T> {
+    type Output = ();
     #[inline(always)]
-    fn run<I: Isa>(self) -> T {
-        // A constant kind in each arm lets the loop vectorise.
+    fn run<I: Isa>(self) {
+        // A constant kind in each arm lets the loops vectorise.
         match self.kind {
-            ReduceKind::Sum | ReduceKind::Mean => block(ReduceKind::Sum, self.x),
-            ReduceKind::Prod => block(ReduceKind::Prod, self.x),
-            kind => extremum(kind, self.x),
+            ReduceKind::Sum | ReduceKind::Mean => self.combine(ReduceKind::Sum),
+            ReduceKind::Prod => self.combine(ReduceKind::Prod),
+            ReduceKind::Max | ReduceKind::Any => self.combine(ReduceKind::Max),
+            ReduceKind::Min | ReduceKind::All => self.combine(ReduceKind::Min),
         }
     }
 }
 
+impl<T: Combine> Rows<'_, T> {
+    #[inline(always)]
+    fn combine(self, kind: ReduceKind) {
+        let Rows { first, starts, n, out, .. } = self;
+        for (&start, out) in starts.iter().zip(out) {
+            // SAFETY: the maker of `Rows` promises rows of `n` elements.
+            let row = unsafe { std::slice::from_raw_parts(first.add(start), n) };
+            *out = T::Wide::start(kind);
+            for x in row.chunks(BLOCK) {
+                *out = T::Wide::combine(kind, *out, block(kind, x).widen());
+            }
+        }
+    }
+}
+
+/// Combines one block.
 #[inline(always)]
 fn block<T: Combine>(kind: ReduceKind, x: &[T]) -> T {
-    fold(x, T::start(kind), |x| x, |a, b| T::combine(kind, a, b))
+    match kind {
+        ReduceKind::Sum | ReduceKind::Mean | ReduceKind::Prod => {
+            fold(x, T::start(kind), |x| x, |a, b| T::combine(kind, a, b))
+        }
+        ReduceKind::Max | ReduceKind::Any => extremum(x, T::start(kind), T::larger),
+        ReduceKind::Min | ReduceKind::All => extremum(x, T::start(kind), T::smaller),
+    }
 }
 
 /// The largest or smallest element; NaN if there is one.
 #[inline(always)]
 #[allow(clippy::eq_op)]
-fn extremum<T: Combine>(kind: ReduceKind, x: &[T]) -> T {
-    // Not equal to itself: NaN.
-    if x.iter().fold(false, |found, x| found | (x != x)) {
+fn extremum<T: Combine>(x: &[T], start: T, join: impl Fn(T, T) -> T + Copy) -> T {
+    // Not equal to itself: NaN, over which `join` passes.
+    if x.iter().fold(0, |found, x| found | (x != x) as u32) != 0 {
         return x.iter().copied().find(|x| x != x).expect("it was found");
     }
-    match kind {
-        ReduceKind::Max | ReduceKind::Any => fold(x, T::start(kind), |x| x, T::larger),
-        _ => fold(x, T::start(kind), |x| x, T::smaller),
-    }
+    fold(x, start, |x| x, join)
 }
 
 /// Combines rows of as many elements as `out`, `stride` apart, lane by lane.
@@ -220,8 +243,7 @@ fn run<T: Combine>(op: &Reduce, x: &AnyTensor, y: &AnyTensor) {
     };
     let inner = kept.strides().last().is_some_and(|&stride| stride == 1)
         && reduced.rank() == 1
-        && reduced.strides()[0] != 1
-        && x.dtype() == T::DTYPE;
+        && reduced.strides()[0] != 1;
     if inner && n > 1 {
         return columns::<T>(op.kind, x, &kept, &reduced, y, finish);
     }
@@ -232,9 +254,9 @@ fn run<T: Combine>(op: &Reduce, x: &AnyTensor, y: &AnyTensor) {
         chunks(n.div_ceil(SEGMENT), 1, |segments| {
             for i in segments {
                 let range = i * SEGMENT..n.min((i + 1) * SEGMENT);
-                let wide = segment::<T>(op.kind, x, &reduced, range);
                 // SAFETY: each segment writes its own entry.
-                unsafe { out.set(i, wide) };
+                let out = unsafe { out.part(i..i + 1) };
+                combine_rows::<T>(op.kind, x, &reduced, &[reduced.offset()], range, out);
             }
         });
         let start = T::Wide::start(op.kind);
@@ -243,16 +265,15 @@ fn run<T: Combine>(op: &Reduce, x: &AnyTensor, y: &AnyTensor) {
         return unsafe { T::write(&[finish(wide)], y, 0) };
     }
     rows(count, n, |range| {
+        let (mut starts, mut wide) = ([0; 64], [T::Wide::default(); 64]);
         let mut out = [T::default(); 64];
         for start in range.clone().step_by(out.len()) {
             let len = out.len().min(range.end - start);
-            for (i, out) in out[..len].iter_mut().enumerate() {
-                let layout = reduced.at(kept.position(start + i));
-                *out = finish((0..n).step_by(SEGMENT).fold(T::Wide::start(op.kind), |a, first| {
-                    let range = first..n.min(first + SEGMENT);
-                    T::Wide::combine(op.kind, a, segment::<T>(op.kind, x, &layout, range))
-                }));
+            for (i, position) in starts[..len].iter_mut().enumerate() {
+                *position = kept.position(start + i);
             }
+            combine_rows::<T>(op.kind, x, &reduced, &starts[..len], 0..n, &mut wide[..len]);
+            out.iter_mut().zip(&wide[..len]).for_each(|(out, &wide)| *out = finish(wide));
             // SAFETY: the ranges are disjoint parts of the new output.
             unsafe { T::write(&out[..len], y, start) };
         }
@@ -270,38 +291,34 @@ impl<W: Combine> DivideTotal for W {
     }
 }
 
-/// Combines the elements `range` of one row, in order of their row-major index.
-fn segment<T: Combine>(
+/// Combines the elements `range` of rows that start at `starts`, in order of their row-major index.
+fn combine_rows<T: Combine>(
     kind: ReduceKind,
     x: &AnyTensor,
-    layout: &Layout,
+    row: &Layout,
+    starts: &[usize],
     range: std::ops::Range<usize>,
-) -> T::Wide {
-    let direct = x.dtype() == T::DTYPE && layout.rank() == 1 && layout.strides()[0] == 1;
-    // Cleared only where it is needed: for a short row that takes as long as the sum.
-    let mut cleared;
-    let buffer: &mut [T] = if direct {
-        &mut []
-    } else {
-        cleared = [T::default(); BLOCK];
-        &mut cleared
-    };
-    let mut wide = T::Wide::start(kind);
-    for start in range.clone().step_by(BLOCK) {
-        let len = BLOCK.min(range.end - start);
-        // SAFETY: `layout` is a row of the tensor, and the range is inside of it.
-        let block = unsafe {
-            if direct {
-                let first = pointer::<T>(x).add(layout.offset() + start);
-                std::slice::from_raw_parts(first, len)
-            } else {
-                T::read(x, layout, start, &mut buffer[..len]);
-                &buffer[..len]
-            }
-        };
-        wide = T::Wide::combine(kind, wide, dispatch(Block { kind, x: block }).widen());
+    out: &mut [T::Wide],
+) {
+    if x.dtype() == T::DTYPE && row.rank() == 1 && row.strides()[0] == 1 {
+        // SAFETY: the range of each row is inside of the tensor.
+        let first = unsafe { pointer::<T>(x).add(range.start) };
+        return dispatch(Rows { kind, first, starts, n: range.len(), out });
     }
-    wide
+    let mut buffer = [T::default(); BLOCK];
+    for (&start, out) in starts.iter().zip(out) {
+        let row = row.at(start);
+        *out = T::Wide::start(kind);
+        for start in range.clone().step_by(BLOCK) {
+            let buffer = &mut buffer[..BLOCK.min(range.end - start)];
+            // SAFETY: a row of the tensor, and the range is inside of it.
+            unsafe { T::read(x, &row, start, buffer) };
+            let mut wide = [T::Wide::default()];
+            let (first, n) = (buffer.as_ptr(), buffer.len());
+            dispatch(Rows { kind, first, starts: &[0], n, out: &mut wide });
+            *out = T::Wide::combine(kind, *out, wide[0]);
+        }
+    }
 }
 
 /// Reduces an outer axis: whole rows are combined at once. Rows are grouped by [`BLOCK`], each
@@ -322,16 +339,19 @@ fn columns<T: Combine>(
     let inner = kept.shape()[kept.rank() - 1];
     let strips = inner.div_ceil(WIDTH);
     let (groups, outer) = (n.div_ceil(GROUP), kept.shape().num_elements() / inner);
-    if groups == 1 && inner <= WIDTH {
+    let direct = x.dtype() == T::DTYPE;
+    if groups == 1 && inner <= WIDTH && direct {
         return few_rows(kind, x, kept, reduced, y, finish);
     }
     // Partial rows of every strip: [outer, strips, groups, width].
     let mut partial = Scratch::<T>::new(outer * strips * groups * WIDTH.min(inner));
     let width = WIDTH.min(inner);
     let out = Shared::new(&mut partial);
-    let source = pointer::<T>(x) as usize;
+    let source = x.buffer().address();
     let tasks = outer * strips * groups;
     rows(tasks, GROUP.min(n) * width, |range| {
+        // The rows of a group as `T`, if they are of another dtype.
+        let mut widened = Scratch::<T>::new(if direct { 0 } else { GROUP.min(n) * width });
         for task in range {
             let (strip, group) = (task / groups % strips, task % groups);
             let row = kept.position(task / (groups * strips) * inner + strip * width);
@@ -341,8 +361,17 @@ fn columns<T: Combine>(
             // strip's first column on, are inside of the tensor.
             unsafe {
                 let out = &mut out.part(task * width..(task + 1) * width)[..columns];
-                let first = (source as *const T).offset(first);
                 let rows = GROUP.min(n - group * GROUP);
+                if direct {
+                    let first = (source as *const T).offset(first);
+                    dispatch(Columns { kind, first, rows, stride, out });
+                    continue;
+                }
+                for (i, row) in widened.chunks_exact_mut(width).take(rows).enumerate() {
+                    let start = (first + i as isize * stride) as usize;
+                    T::read(x, &Layout::strided(&[columns], &[1], start), 0, &mut row[..columns]);
+                }
+                let (first, stride) = (widened.as_ptr(), width as isize);
                 dispatch(Columns { kind, first, rows, stride, out });
             }
         }

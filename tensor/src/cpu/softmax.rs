@@ -14,6 +14,8 @@ use crate::{AnyTensor, Shape};
 
 /// Columns of a strip: a few hundred rows of them fit the second-level cache.
 const STRIP: usize = 64;
+/// Elements of a row whose end may waste a part of a vector.
+const LONG: usize = 128;
 /// An exponential is worth about this many plain elements when work is split.
 const EXP_COST: usize = 4;
 
@@ -40,12 +42,16 @@ impl<T: Float> Kernel for Rows<'_, T> {
             let max = max(x);
             y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - max);
             if log {
-                let total = sum_padded(y, T::LOWEST, |x| x.exp::<I>()).ln::<I>();
+                let total = match n {
+                    ..LONG => sum_padded(y, T::LOWEST, |x| x.exp_below::<I>()),
+                    LONG.. => sum(y, |x| x.exp_below::<I>()),
+                };
+                let total = total.ln::<I>();
                 y.iter_mut().for_each(|y| *y = *y - total);
             }
         }
         if !log {
-            y.iter_mut().for_each(|x| *x = x.exp::<I>());
+            y.iter_mut().for_each(|x| *x = x.exp_below::<I>());
             for y in y.chunks_exact_mut(n) {
                 let scale = T::ONE / sum(y, |y| y);
                 y.iter_mut().for_each(|y| *y = *y * scale);
@@ -86,7 +92,7 @@ impl<T: Float> Kernel for Strip<'_, T> {
         for i in 0..n {
             for (((y, &x), &max), total) in out(i).iter_mut().zip(row(i)).zip(&max).zip(&mut total)
             {
-                let e = (x - max).exp::<I>();
+                let e = (x - max).exp_below::<I>();
                 *y = if log { x - max } else { e };
                 *total += e;
             }

@@ -15,6 +15,8 @@ const INTEGER: u64 = 0x4330_0000_0000_0000;
 const ROUND: f64 = 6_755_399_441_055_744.0;
 /// `e^-a` is zero from 746 on; in `silu` it is multiplied by `a` before it gets there.
 const LAST: f64 = 760.0;
+/// The sigmoid is zero up to here.
+const SIGMOID_FIRST: f64 = -746.0;
 /// `e^(-a^2/2)` is zero from here on.
 const NORMAL_LAST: f64 = 39.0;
 /// The terms of `gelu_tanh`: `sqrt(8/pi)`, and that times 0.044715.
@@ -114,6 +116,12 @@ impl Decay {
         Decay::of::<I>(&reduce::<I>(-0.5 * (cut * cut), HALVES), rest)
     }
 
+    /// As in `single`.
+    #[inline(always)]
+    fn inverse_of_first(&self) -> f64 {
+        f64::from_bits((2 * BIAS).wrapping_sub(self.first.to_bits()))
+    }
+
     #[inline(always)]
     fn times(&self, factor: f64) -> f64 {
         self.mantissa * factor * self.first * self.second
@@ -137,6 +145,11 @@ impl Math for f64 {
     fn exp<I: Isa>(self) -> f64 {
         let x = at_most(at_least(self, -746.0), 710.0);
         Decay::of::<I>(&reduce::<I>(x, HALVES), 0.0).times(1.0)
+    }
+
+    #[inline(always)]
+    fn exp_below<I: Isa>(self) -> f64 {
+        Math::exp::<I>(self)
     }
 
     #[inline(always)]

@@ -46,6 +46,8 @@ use super::simd::Isa;
 pub(crate) trait Math: Copy {
     /// `e^x`.
     fn exp<I: Isa>(self) -> Self;
+    /// `e^x` for `x <= 0`, or zero from where that is no normal number: quicker than [`Math::exp`].
+    fn exp_below<I: Isa>(self) -> Self;
     /// `e^x - 1`.
     fn exp_m1<I: Isa>(self) -> Self;
     /// Natural logarithm.
@@ -98,6 +100,7 @@ pub(crate) trait Math: Copy {
 
 /// What both float types build in the same way. The type supplies, in the scope of the call:
 /// `Decay::new::<I>(a)`, which is `e^-a` for `a >= 0` as a number near one and a power of two,
+/// `SIGMOID_FIRST`, where the sigmoid has become zero,
 /// `Decay::normal::<I>(a)`, the same for `e^(-a^2/2)`, `tail::<I>(a)`, which is
 /// `e^(a^2/2) Phi(-a)`, `ln_1p_unit::<I>(e)` for `0 <= e <= 1`, `fma::<I>`, `at_most`, and `LAST`,
 /// where `e^-a` has long become zero.
@@ -109,15 +112,11 @@ macro_rules! composed {
     ($float:ident) => {
         #[inline(always)]
         fn sigmoid<I: Isa>(self) -> $float {
-            let decay = Decay::new::<I>(at_most(self.abs(), LAST));
-            let e = decay.times(1.0);
-            let numerator = if self < 0.0 { e } else { 1.0 };
-            let denominator = 1.0 + e;
-            let y = numerator / denominator;
-            // Undoes the rounding of the denominator for the most part: the factor should be its
-            // reciprocal, and is that where the error is large beside `y`.
-            let rounding = e - (denominator - 1.0);
-            fma::<I>(-0.9 * rounding, y, y)
+            // `1 / (1 + m p q)` with powers of two `p` and `q` is `(1 / p) / (1 / p + m q)`: neither
+            // of these is out of range, so a subnormal result is rounded once.
+            let decay = Decay::new::<I>(at_most(at_least(self, SIGMOID_FIRST), LAST));
+            let inverse = decay.inverse_of_first();
+            inverse / fma::<I>(decay.mantissa, decay.second, inverse)
         }
 
         #[inline(always)]

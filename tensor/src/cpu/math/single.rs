@@ -21,6 +21,8 @@ const ROUND: f32 = 12_582_912.0;
 const ROUND_64: f64 = 6_755_399_441_055_744.0;
 /// `e^-a` is zero from 104 on; in `silu` it is multiplied by `a` before it gets there.
 const LAST: f32 = 115.0;
+/// The sigmoid is zero up to here.
+const SIGMOID_FIRST: f32 = -104.5;
 /// `e^(-a^2/2)` is zero from here on.
 const NORMAL_LAST: f32 = 14.5;
 /// The terms of `gelu_tanh`: `sqrt(8/pi)`, and that times 0.044715.
@@ -31,6 +33,9 @@ const CUBIC_LAST: f32 = 11.0;
 /// `(expm1(2 r) - 2 r) / r^2`.
 const EXPM1_DOUBLED: [f32; 5] =
     [4.0 * EXPM1[0], 8.0 * EXPM1[1], 16.0 * EXPM1[2], 32.0 * EXPM1[3], 64.0 * EXPM1[4]];
+/// `(expm1(-r / 2) + r / 2) / r^2`.
+const EXPM1_HALVED: [f32; 5] =
+    [EXPM1[0] / 4.0, EXPM1[1] / -8.0, EXPM1[2] / 16.0, EXPM1[3] / -32.0, EXPM1[4] / 64.0];
 /// See [`Math::trig_is_large`].
 const TRIG_LIMIT: f32 = (1 << 28) as f32;
 
@@ -147,10 +152,26 @@ impl Decay {
     /// The square is taken in two pieces: its rounding error would be one of `e^..` times `a^2`.
     #[inline(always)]
     fn normal<I: Isa>(a: f32) -> Decay {
-        let cut = f32::from_bits(a.to_bits() & 0xffff_f000);
-        let rest = (a - cut) * (0.5 * (a + cut));
-        let reduced = reduce::<I>(-0.5 * (cut * cut), HALVES);
-        Decay::of(&reduced, reduced.exp::<I>(rest))
+        if !fused::<I>() {
+            let cut = f32::from_bits(a.to_bits() & 0xffff_f000);
+            let rest = (a - cut) * (0.5 * (a + cut));
+            let reduced = reduce::<I>(-0.5 * (cut * cut), HALVES);
+            return Decay::of(&reduced, reduced.exp::<I>(rest));
+        }
+        let square = a * a;
+        let rounding = fma::<I>(a, a, -square);
+        // As `reduce` and `exp`, for `-2` times the argument.
+        let shifted = fma::<I>(square, -0.5 * LOG2_E, ROUND + HALVES);
+        let n = shifted - (ROUND + HALVES);
+        let r = fma::<I>(n, 2.0 * LN2_LO, fma::<I>(n, 2.0 * LN2_HI, square)) + rounding;
+        let exp = fma::<I>(r, horner::<I, _>(r, &EXPM1_HALVED), -0.5);
+        Decay::of(&Reduced { shifted, high: r, low: 0.0 }, fma::<I>(r, exp, 1.0))
+    }
+
+    /// `1 / first`.
+    #[inline(always)]
+    fn inverse_of_first(&self) -> f32 {
+        f32::from_bits((2 * ONE).wrapping_sub(self.first.to_bits()))
     }
 
     /// The product with `factor`; rounded twice only if it is subnormal, where the first power of
@@ -289,6 +310,17 @@ impl Math for f32 {
         let x = at_most(at_least(self, -104.5), 89.0);
         let reduced = reduce::<I>(x, HALVES);
         Decay::of(&reduced, reduced.exp::<I>(0.0)).times(1.0)
+    }
+
+    #[inline(always)]
+    fn exp_below<I: Isa>(self) -> f32 {
+        // At -88 the power is 2^-127, for which the bits of zero stand.
+        let x = at_least(self, -88.0);
+        let shifted = fma::<I>(x, LOG2_E, ROUND + 127.0);
+        let n = shifted - (ROUND + 127.0);
+        let r = fma::<I>(n, -LN2_LO, fma::<I>(n, -LN2_HI, x));
+        let power = f32::from_bits(shifted.to_bits() << 23);
+        fma::<I>(r, fma::<I>(r, horner::<I, _>(r, &EXPM1), 1.0), 1.0) * power
     }
 
     #[inline(always)]

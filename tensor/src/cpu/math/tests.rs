@@ -25,7 +25,7 @@ macro_rules! functions {
     )*};
 }
 functions!(
-    Exp exp, ExpM1 exp_m1, Ln ln, Ln1p ln_1p, Log2 log2, Log10 log10, Tanh tanh, Erf erf,
+    Exp exp, ExpBelow exp_below, ExpM1 exp_m1, Ln ln, Ln1p ln_1p, Log2 log2, Log10 log10, Tanh tanh, Erf erf,
     Sigmoid sigmoid, Gelu gelu, GeluGrad gelu_grad, GeluTanh gelu_tanh,
     GeluTanhGrad gelu_tanh_grad, Silu silu, SiluGrad silu_grad, Softplus softplus, Sin sin, Cos cos,
     Tan tan
@@ -172,6 +172,7 @@ const TRIG: f32 = (1 << 28) as f32;
 
 sweeps! {
     exp: Exp, f64::exp, ALL, ulps(1.0, 1.5);
+    exp_below: ExpBelow, right::exp_below, 87.0, ulps(1.0, 1.5);
     exp_m1: ExpM1, f64::exp_m1, ALL, ulps(2.0, 3.0);
     ln: Ln, f64::ln, ALL, ulps(1.0, 1.5);
     ln_1p: Ln1p, f64::ln_1p, ALL, ulps(2.0, 2.0);
@@ -199,6 +200,9 @@ sweeps! {
 mod right {
     use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
+    pub fn exp_below(x: f64) -> f64 {
+        if x == f64::INFINITY { f64::NAN } else { x.exp() }
+    }
     pub fn sigmoid(x: f64) -> f64 {
         if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) }
     }

@@ -22,6 +22,8 @@
 #[path = "../models/mod.rs"]
 mod models;
 mod quiet;
+#[path = "../models/resnet.rs"]
+mod resnet;
 mod workloads;
 
 use std::error::Error;

@@ -6,6 +6,7 @@ use kiln::prelude::*;
 use kiln::tensor::op::{Activation, Conv2dOptions};
 
 use crate::models::{Cnn, Mlp};
+use crate::resnet::ResNet18;
 
 /// Calls the workload that many times.
 pub type Workload = Box<dyn FnMut(u64)>;
@@ -37,6 +38,7 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("conv3x3_32x3x32x32_64", || conv([32, 3, 32, 32], 64)),
     ("conv3x3_32x64x32x32_64", || conv([32, 64, 32, 32], 64)),
     ("conv3x3_1x64x56x56_64", || conv([1, 64, 56, 56], 64)),
+    ("resnet18_fwd_1x3x224x224", resnet18),
     ("mlp_tiny_forward_b1", mlp_forward),
     ("train_mlp_tiny_b32", || train_mlp(&[64, 32, 10], 32)),
     ("train_mlp_mnist_b128", || train_mlp(&[784, 512, 512, 10], 128)),
@@ -85,6 +87,12 @@ fn conv(shape: [usize; 4], channels: usize) -> Workload {
     let (weight, bias) = (random([channels, shape[1], 3, 3]), random([channels]));
     let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
     unary(shape, move |x| module::conv2d(x, &weight, Some(bias.clone()), options))
+}
+
+fn resnet18() -> Workload {
+    let mut model = ResNet18::new(&Device::cpu());
+    model.eval();
+    unary([1, 3, 224, 224], move |x| model.forward(x))
 }
 
 fn mlp_forward() -> Workload {

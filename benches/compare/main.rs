@@ -26,6 +26,8 @@
 mod models;
 mod process;
 mod quiet;
+#[path = "../models/resnet.rs"]
+mod resnet;
 mod workloads;
 
 use std::error::Error;

@@ -106,6 +106,50 @@ def cnn():
     )
 
 
+class BasicBlock(nn.Module):
+    """Two convolutions, and the image added to what they give."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        y += x if self.downsample is None else self.downsample(x)
+        return self.relu(y)
+
+
+def resnet18():
+    """The network of torchvision, which need not be installed."""
+    layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
+    layers.append(nn.MaxPool2d(3, 2, 1))
+    for inputs, outputs, stride in [(64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)]:
+        layers += [BasicBlock(inputs, outputs, stride), BasicBlock(outputs, outputs, 1)]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000)]
+    return nn.Sequential(*layers).eval()
+
+
+def resnet18_forward():
+    def make(memory_format):
+        model, x = resnet18(), torch.randn(1, 3, 224, 224)
+        names = {
+            "model": model.to(memory_format=memory_format),
+            "x": x.to(memory_format=memory_format),
+        }
+        return Workload("model(x)", names)
+
+    return fastest(map(make, (torch.contiguous_format, torch.channels_last)))
+
+
 def mlp_forward():
     return Workload("model(x)", {"x": torch.randn(1, 64), "model": mlp(64, 64, 10)})
 
@@ -229,6 +273,7 @@ WORKLOADS = {
     "conv3x3_32x64x32x32_64": conv(32, 64, 32, 32, channels=64),
     "conv3x3_1x64x56x56_64": conv(1, 64, 56, 56, channels=64),
     "sdpa_causal_8x8x256x64": sdpa(8, 8, 256, 64),
+    "resnet18_fwd_1x3x224x224": resnet18_forward,
     "mlp_tiny_forward_b1": mlp_forward,
     "train_mlp_tiny_b32": train_mlp(32, 64, 32, 10),
     "train_mlp_mnist_b128": train_mlp(128, 784, 512, 512, 10),

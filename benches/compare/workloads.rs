@@ -7,6 +7,7 @@ use kiln::prelude::*;
 use kiln::tensor::op::{Activation, Conv2dOptions};
 
 use crate::models::{Block, Cnn, Gpt, Mlp, tokens, train_gpt};
+use crate::resnet::ResNet18;
 
 /// Calls the workload that many times.
 pub type Workload = Box<dyn FnMut(u64)>;
@@ -39,6 +40,7 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("conv3x3_32x64x32x32_64", || conv([32, 64, 32, 32], 64)),
     ("conv3x3_1x64x56x56_64", || conv([1, 64, 56, 56], 64)),
     ("sdpa_causal_8x8x256x64", sdpa),
+    ("resnet18_fwd_1x3x224x224", resnet18),
     ("mlp_tiny_forward_b1", mlp_forward),
     ("train_mlp_tiny_b32", || train_mlp(&[64, 32, 10], 32)),
     ("train_mlp_mnist_b128", || train_mlp(&[784, 512, 512, 10], 128)),
@@ -99,6 +101,12 @@ fn sdpa() -> Workload {
     forward(move || {
         module::scaled_dot_product_attention(black_box(&q), &k, &v, None, 0.0, true, None)
     })
+}
+
+fn resnet18() -> Workload {
+    let mut model = ResNet18::new(&Device::cpu());
+    model.eval();
+    unary([1, 3, 224, 224], move |x| model.forward(x))
 }
 
 fn mlp_forward() -> Workload {

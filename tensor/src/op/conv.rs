@@ -134,10 +134,10 @@ impl Operation for Conv2d {
             samples.case(Conv2d { options, bias: false }, [float(x), float(w)]);
             samples.case(Conv2d { options, bias: true }, [float(x), float(w), float([oc])]);
         }
-        // Larger than one block of the kernel in every direction.
-        let same = Conv2dOptions { padding: [1, 1], ..Default::default() };
-        let op = Conv2d { options: same, bias: true };
-        samples.rough(op, [float([2, 40, 17, 19]), float([33, 40, 3, 3]), float([33])]);
+        for (x, w, options) in large_sample_options() {
+            let inputs = [float(x), float(w), float([w[0]])];
+            samples.rough(Conv2d { options, bias: true }, inputs);
+        }
     }
 }
 
@@ -159,6 +159,35 @@ fn sample_options() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
         ([2, 4, 4, 5], [6, 2, 2, 2], options([1, 1], [1, 0], [1, 1], 2)),
         ([1, 3, 4, 4], [3, 1, 3, 3], options([1, 1], [1, 1], [1, 1], 3)),
         ([2, 3, 3, 3], [2, 3, 1, 1], options([1, 1], [0, 0], [1, 1], 1)),
+    ]
+}
+
+/// Larger than a tile, and one for each way in which a kernel may compute them.
+#[cfg(any(test, feature = "samples"))]
+fn large_sample_options() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
+    let options =
+        |stride, padding, dilation, groups| Conv2dOptions { stride, padding, dilation, groups };
+    let same = options([1, 1], [1, 1], [1, 1], 1);
+    vec![
+        // 3 x 3 with many channels: many tiles, few tiles of many channels, other borders.
+        ([2, 40, 17, 19], [33, 40, 3, 3], same),
+        ([1, 130, 9, 9], [100, 130, 3, 3], same),
+        ([3, 18, 21, 6], [48, 18, 3, 3], options([1, 1], [0, 2], [1, 1], 1)),
+        ([1, 32, 16, 13], [64, 16, 3, 3], options([1, 1], [1, 1], [1, 1], 2)),
+        ([1, 16, 12, 11], [24, 16, 3, 3], options([1, 1], [3, 0], [1, 1], 1)),
+        // One pixel, and between its steps none.
+        ([2, 24, 5, 7], [40, 24, 1, 1], options([1, 1], [0, 0], [1, 1], 1)),
+        ([1, 24, 9, 8], [40, 24, 1, 1], options([2, 3], [0, 0], [1, 1], 1)),
+        // Lanes for channels: long sums, several blocks of pixels, strides and gaps.
+        ([1, 60, 5, 5], [20, 60, 3, 3], options([2, 2], [1, 1], [1, 1], 1)),
+        ([1, 24, 23, 28], [40, 24, 3, 3], options([2, 1], [2, 1], [1, 2], 1)),
+        ([2, 16, 6, 6], [24, 8, 2, 4], options([3, 2], [1, 3], [2, 1], 2)),
+        // Lanes for pixels: short sums, and few channels in a group.
+        ([2, 3, 7, 45], [20, 3, 3, 3], same),
+        ([1, 6, 12, 37], [6, 1, 3, 3], options([1, 1], [1, 1], [1, 1], 6)),
+        ([2, 6, 13, 36], [12, 1, 3, 5], options([2, 2], [1, 2], [1, 1], 6)),
+        ([1, 8, 9, 20], [8, 4, 3, 3], options([1, 3], [0, 1], [2, 1], 2)),
+        ([0, 3, 5, 5], [4, 3, 3, 3], same),
     ]
 }
 
@@ -211,6 +240,12 @@ impl Operation for Conv2dInputGrad {
             let op = Conv2dInputGrad { options, size };
             samples.case(op, [float([x[0], w[0], oh, ow]), float(w)]);
         }
+        for (x, w, options) in large_sample_options() {
+            let size = [x[2], x[3]];
+            let [oh, ow] = [0, 1].map(|i| options.output(i, size[i], w[2 + i]).expect("it fits"));
+            let op = Conv2dInputGrad { options, size };
+            samples.rough(op, [float([x[0], w[0], oh, ow]), float(w)]);
+        }
     }
 }
 
@@ -262,6 +297,11 @@ impl Operation for Conv2dWeightGrad {
             let [oh, ow] = [0, 1].map(|i| options.output(i, x[2 + i], w[2 + i]).expect("it fits"));
             let op = Conv2dWeightGrad { options, kernel: [w[2], w[3]] };
             samples.case(op, [float(x), float([x[0], w[0], oh, ow])]);
+        }
+        for (x, w, options) in large_sample_options() {
+            let [oh, ow] = [0, 1].map(|i| options.output(i, x[2 + i], w[2 + i]).expect("it fits"));
+            let op = Conv2dWeightGrad { options, kernel: [w[2], w[3]] };
+            samples.rough(op, [float(x), float([x[0], w[0], oh, ow])]);
         }
     }
 }

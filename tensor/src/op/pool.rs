@@ -63,6 +63,9 @@ impl Pool2dOptions {
             ([2, 1, 5, 5], Self { stride: [1, 1], padding: [0, 1], ..Self::new([3, 3]) }),
             ([1, 2, 6, 8], Self { ceil_mode: true, padding: [1, 0], ..Self::new([3, 3]) }),
             ([0, 1, 4, 4], Self::new([2, 2])),
+            ([1, 2, 9, 37], Self::new([2, 2])),
+            ([1, 1, 8, 35], Self { stride: [2, 2], padding: [1, 1], ..Self::new([3, 3]) }),
+            ([1, 1, 7, 20], Self { stride: [3, 3], ..Self::new([2, 2]) }),
         ]
     }
 }

@@ -13,6 +13,7 @@
 //! number of threads, nor on how C was divided among them, nor on what was packed. (Products with a
 //! vector have an order of their own, of which the same is true.)
 
+mod gathered;
 mod kernel;
 mod pack;
 mod product;
@@ -22,15 +23,21 @@ mod tests;
 mod vector;
 
 use super::simd::{self, Isa, Level};
+pub(crate) use gathered::{Gathered, Start, Table};
 pub(crate) use kernel::{Job, Tiles};
-pub(crate) use pack::{Source, Strided};
+pub(crate) use pack::{Source, Strided, with_buffer};
 use product::Product;
+pub(crate) use registers::{RegisterKernel, Registers};
 use std::ops::Add;
 
 /// Element type that products are computed in.
 pub(crate) trait Real: pack::Stored<Self> + Add<Output = Self> {
     /// The kernels of an instruction set, which the processor must have when they are called.
     fn tiles(level: Level) -> &'static Tiles<Self>;
+    /// Runs a loop written with registers, compiled for the best instruction set of this processor.
+    fn vectorised<K: RegisterKernel<Self>>(kernel: K);
+    /// The kernels of gathered products, as [`Real::tiles`].
+    fn gathered(level: Level) -> &'static Table<Self>;
     /// `block` transposed.
     fn transpose<I: Isa, const B: usize>(block: [[Self; B]; B]) -> [[Self; B]; B];
 }
@@ -39,6 +46,13 @@ impl Real for f32 {
     #[inline]
     fn tiles(level: Level) -> &'static Tiles<f32> {
         kernel::tiles_f32(level)
+    }
+    fn vectorised<K: RegisterKernel<f32>>(kernel: K) {
+        registers::dispatch!(f32, kernel, simd::level())
+    }
+    #[inline]
+    fn gathered(level: Level) -> &'static Table<f32> {
+        gathered::table_f32(level)
     }
     #[inline(always)]
     fn transpose<I: Isa, const B: usize>(block: [[f32; B]; B]) -> [[f32; B]; B] {
@@ -50,6 +64,13 @@ impl Real for f64 {
     #[inline]
     fn tiles(level: Level) -> &'static Tiles<f64> {
         kernel::tiles_f64(level)
+    }
+    fn vectorised<K: RegisterKernel<f64>>(kernel: K) {
+        registers::dispatch!(f64, kernel, simd::level())
+    }
+    #[inline]
+    fn gathered(level: Level) -> &'static Table<f64> {
+        gathered::table_f64(level)
     }
     #[inline(always)]
     fn transpose<I: Isa, const B: usize>(block: [[f64; B]; B]) -> [[f64; B]; B] {

@@ -362,7 +362,7 @@ pub(super) fn transpose_f64<I: Isa, const B: usize>(block: [[f64; B]; B]) -> [[f
 /// Calls `f` with `len` elements that start at a cache line and hold anything. Buffers are kept by
 /// the thread that needed them; a call inside of `f` (a task that this thread takes over while it
 /// waits for another) gets one of its own.
-pub(super) fn with_buffer<T: Real, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+pub(crate) fn with_buffer<T: Real, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     #[derive(Clone, Copy)]
     #[repr(align(64))]
     #[allow(dead_code)] // Only reached through pointers.

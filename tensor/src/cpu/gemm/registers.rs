@@ -11,7 +11,7 @@ use core::arch::x86_64::*;
 /// # Safety
 /// All methods require a processor with the instruction set; loads and stores require `at` to be
 /// valid for the lanes that they touch, with no requirement on alignment.
-pub(super) trait Registers<T>: Isa {
+pub(crate) trait Registers<T>: Isa {
     type Vector: Copy;
     /// The first few lanes of a vector.
     type Mask: Copy;
@@ -31,6 +31,46 @@ pub(super) trait Registers<T>: Isa {
     /// Asks for the cache line of `at`, which need not be valid.
     unsafe fn prefetch(at: *const T);
 }
+
+/// A loop written with registers, to be compiled for every instruction set: as
+/// [`Kernel`](super::super::simd::Kernel) is for plain loops, with the same duties.
+pub(crate) trait RegisterKernel<T> {
+    /// The loop.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn run<I: Registers<T>>(self);
+}
+
+/// Runs `kernel` compiled for `level`, which this processor must have.
+macro_rules! dispatch {
+    ($t:ty, $kernel:expr, $level:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            use crate::cpu::simd::{Avx2, Avx512};
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2<K: RegisterKernel<$t>>(kernel: K) {
+                // SAFETY: this function has the features.
+                unsafe { kernel.run::<Avx2>() }
+            }
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            fn avx512<K: RegisterKernel<$t>>(kernel: K) {
+                // SAFETY: as above.
+                unsafe { kernel.run::<Avx512>() }
+            }
+            // SAFETY: the level is one of this processor.
+            match $level {
+                Level::Avx512 => return unsafe { avx512($kernel) },
+                Level::Avx2 => return unsafe { avx2($kernel) },
+                Level::Baseline => {}
+            }
+        }
+        let _ = $level;
+        // SAFETY: every processor has the baseline.
+        unsafe { $kernel.run::<crate::cpu::simd::Baseline>() }
+    }};
+}
+pub(super) use dispatch;
 
 /// The sum of all lanes, as a tree of halves.
 #[cfg(target_arch = "x86_64")]

@@ -77,9 +77,9 @@ impl<T: Float> Line<T> {
                     self.phases[odd + done..][..8].copy_from_slice(&second);
                     done += 8;
                 }
-                for column in 2 * done..row.len() {
+                for (column, &x) in row.iter().enumerate().skip(2 * done) {
                     let phase = if column % 2 == 0 { even } else { odd };
-                    self.phases[phase + column / 2] = row[column];
+                    self.phases[phase + column / 2] = x;
                 }
             }
             _ => {

@@ -6,6 +6,9 @@
 //! random images of 8 to 256 channels). A product of two points of one pair being 1, they cost no
 //! more.
 
+// Rows and columns of a tile are indexed alike.
+#![allow(clippy::needless_range_loop)]
+
 use std::ops::Range;
 
 use super::super::gemm::{RegisterKernel, Registers};

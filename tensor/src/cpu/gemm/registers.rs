@@ -58,9 +58,10 @@ macro_rules! dispatch {
                 // SAFETY: as above.
                 unsafe { kernel.run::<Avx512>() }
             }
-            // SAFETY: the level is one of this processor.
             match $level {
+                // SAFETY: the level is one of this processor.
                 Level::Avx512 => return unsafe { avx512($kernel) },
+                // SAFETY: as above.
                 Level::Avx2 => return unsafe { avx2($kernel) },
                 Level::Baseline => {}
             }

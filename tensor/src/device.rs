@@ -45,7 +45,8 @@ static REFERENCE: LazyLock<Device> = LazyLock::new(|| Device::custom(Reference))
 static SHAPE_ONLY: LazyLock<Device> = LazyLock::new(|| Device::custom(ShapeOnly));
 
 impl Device {
-    /// The processor, with all threads of the current rayon pool.
+    /// The processor, with [`num_threads`](crate::num_threads) threads, or those of the rayon pool
+    /// that an operation is applied in.
     #[inline]
     pub fn cpu() -> Self {
         *CPU

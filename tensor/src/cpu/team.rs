@@ -13,8 +13,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// How long a thread looks out for work before it sleeps: longer than the single-threaded stretches
-/// of a training step, shorter than anybody notices.
+/// How long a thread looks out for work before it sleeps: meant to outlast the single-threaded
+/// stretches of a training step. Not tuned; it costs that much of a processor after each job.
 const LOOKOUT: Duration = Duration::from_micros(200);
 /// Threads at most.
 const MOST: usize = 128;

@@ -24,6 +24,9 @@ const A: f64 = std::f64::consts::FRAC_1_SQRT_2;
 const B: f64 = std::f64::consts::SQRT_2;
 
 /// `value` in each lane.
+///
+/// # Safety
+/// The processor has the instruction set of `I`.
 #[inline(always)]
 unsafe fn constant<T: Product, I: Registers<T>>(value: f64) -> I::Vector {
     // SAFETY: passed on to the caller, who has the instruction set.
@@ -31,6 +34,9 @@ unsafe fn constant<T: Product, I: Registers<T>>(value: f64) -> I::Vector {
 }
 
 /// 6 pixels at 6 points.
+///
+/// # Safety
+/// The processor has the instruction set of `I`.
 #[inline(always)]
 unsafe fn input<T: Product, I: Registers<T>>(d: [I::Vector; 6]) -> [I::Vector; 6] {
     // SAFETY: passed on to the caller, who has the instruction set.
@@ -52,6 +58,9 @@ unsafe fn input<T: Product, I: Registers<T>>(d: [I::Vector; 6]) -> [I::Vector; 6
 }
 
 /// 3 taps at 6 points.
+///
+/// # Safety
+/// The processor has the instruction set of `I`.
 #[inline(always)]
 unsafe fn weight<T: Product, I: Registers<T>>(g: [I::Vector; 3]) -> [I::Vector; 6] {
     // SAFETY: passed on to the caller, who has the instruction set.
@@ -74,6 +83,9 @@ unsafe fn weight<T: Product, I: Registers<T>>(g: [I::Vector; 3]) -> [I::Vector; 
 }
 
 /// 4 results from products at 6 points.
+///
+/// # Safety
+/// The processor has the instruction set of `I`.
 #[inline(always)]
 unsafe fn output<T: Product, I: Registers<T>>(m: [I::Vector; 6]) -> [I::Vector; 4] {
     // SAFETY: passed on to the caller, who has the instruction set.

@@ -96,7 +96,7 @@ impl<T> Epilogue<T> for () {
 pub(crate) enum Threads {
     /// The calling thread.
     One,
-    /// Rayon's current pool, for products that are large enough to gain from it.
+    /// All threads, for products that are large enough to gain from it.
     Pool,
 }
 

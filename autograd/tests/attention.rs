@@ -136,7 +136,11 @@ fn large_scores_do_not_overflow() {
             scaled_dot_product_attention(t(&i[0]), t(&i[1]), t(&i[2]), None, 0.0, false, Some(1.0))
         });
         assert_eq!(values(&y), values(&value));
-        assert!(grads.iter().flat_map(values).all(f32::is_finite));
+        // The probabilities do not move, so queries and keys have no gradient, but for the rounding
+        // of `dy . value`, of up to 5 x 5n x 4, which a key of 2e4 multiplies.
+        let bound = 2e4 * 8.0 * f32::EPSILON * (5.0 * 5.0 * n as f32 * 4.0);
+        let largest = grads[..2].iter().flat_map(values).map(f32::abs).fold(0.0, f32::max);
+        assert!(largest <= bound, "{largest} is over {bound}");
         let dy: Vec<f32> = (1..=n * 5).map(|i| i as f32).collect();
         assert_eq!(values(&grads[2]), dy);
     }

@@ -40,7 +40,7 @@
 //! | [`autograd`] | `backward`, `no_grad`, gradients of gradients, checkpoints, gradient checks |
 //! | [`nn`] | `#[derive(Module)]`, layers, losses, weight files, summaries |
 //! | [`optim`] | optimizers, learning-rate schedules, clipping, gradient scaling, averages of weights |
-//! | [`data`] | batches in an order that is a function of seed and epoch |
+//! | [`data`] | datasets in memory and in files; loaders that make batches ahead, in an order that is a function of seed and epoch |
 //! | [`train`] | progress, learning curves, confusion matrix |
 
 pub mod data;

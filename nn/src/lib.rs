@@ -46,7 +46,7 @@ pub mod loss;
 mod module;
 mod param;
 mod pattern;
-mod store;
+pub mod store;
 mod summary;
 mod tied;
 mod visitor;
@@ -60,7 +60,7 @@ pub use loss::*;
 pub use module::{Module, Path, Visitor, VisitorMut};
 pub use param::{Buffer, Mode, Param};
 pub use pattern::{ParamGroups, PathPattern};
-pub use store::{LoadReport, StateDict};
+pub use store::{LoadReport, StateDict, WeightFile};
 pub use summary::{Summary, SummaryRow};
 #[doc(hidden)]
 pub use tied::{visit_tied, visit_tied_mut};

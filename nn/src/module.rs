@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use kiln_tensor::{AnyTensor, DType, Device, Error, Result, fail};
+use kiln_tensor::{AnyTensor, DType, Device, Error, OrFail, Result, fail};
 
 use crate::PathPattern;
-use crate::store::{LoadReport, StateDict};
+use crate::store::{LoadReport, StateDict, WeightFile, check_fit, load_into};
 pub use crate::visitor::{Visitor, VisitorMut};
 
 /// Where a parameter is inside of a model: `layers.0.weight`. A path is a chain of borrowed names,
@@ -299,11 +299,12 @@ pub trait Module {
 
     /// Takes the values whose path and shape fit, in the dtype of the model, and reports the rest.
     fn load_state_dict(&mut self, state: &StateDict) -> LoadReport {
-        state.load_into(|visitor| self.visit_mut(&Path::ROOT, visitor))
+        load_into(state, |visitor| self.visit_mut(&Path::ROOT, visitor)).or_fail()
     }
 
-    /// Writes every parameter and buffer to a safetensors file, which PyTorch can load. The file
-    /// appears whole or not at all.
+    /// Writes every parameter and buffer to a file that appears whole or not at all, and that
+    /// PyTorch can load: a safetensors file, or NumPy's if `path` ends in `.npz`. For half
+    /// precision, other names or several files: `model.state_dict().to_dtype(..).save(path)`.
     fn save_file(&self, path: impl AsRef<std::path::Path>) -> Result<()>
     where
         Self: Sized,
@@ -311,25 +312,34 @@ pub trait Module {
         self.state_dict().save(path)
     }
 
-    /// Takes every parameter and buffer from a safetensors file. An error, and an unchanged model,
-    /// if anything is missing, unexpected or of another shape.
-    fn load_file(&mut self, path: impl AsRef<std::path::Path>) -> Result<()>
+    /// Takes every parameter and buffer from a file of any format that [`WeightFile::open`] knows.
+    /// An error, and an unchanged model, if anything is missing, unexpected or of another shape.
+    fn load_file(&mut self, path: impl AsRef<std::path::Path>) -> Result<LoadReport>
     where
         Self: Sized,
     {
-        let path = path.as_ref();
-        let state = StateDict::load(path)?;
-        state.check_fit(|visitor| self.visit(&Path::ROOT, visitor)).strict(path)?;
-        self.load_state_dict(&state);
-        Ok(())
+        self.load_from(&WeightFile::open(path)?)
     }
 
-    /// Takes what fits from a safetensors file and reports the rest.
+    /// Takes what fits from a file, as [`Module::load_file`], and reports the rest.
     fn load_file_partial(&mut self, path: impl AsRef<std::path::Path>) -> Result<LoadReport>
     where
         Self: Sized,
     {
-        Ok(self.load_state_dict(&StateDict::load(path.as_ref())?))
+        self.load_from_partial(&WeightFile::open(path)?)
+    }
+
+    /// As [`Module::load_file`] from a file that is open, and whose entries may have been renamed.
+    /// One tensor after the other is read. If that fails in the middle, for a broken disk or a bool
+    /// that is none, the error comes after some parameters took their values.
+    fn load_from(&mut self, file: &WeightFile) -> Result<LoadReport> {
+        check_fit(file, |visitor| self.visit(&Path::ROOT, visitor)).strict(file.name())?;
+        self.load_from_partial(file)
+    }
+
+    /// Takes what fits from a file that is open, and reports the rest.
+    fn load_from_partial(&mut self, file: &WeightFile) -> Result<LoadReport> {
+        load_into(file, |visitor| self.visit_mut(&Path::ROOT, visitor))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Parameters chosen by their paths.
 
 use std::fmt;
+use std::ops::Range;
 
 use kiln_tensor::{AnyTensor, Error, Result};
 use serde::{Deserialize, Serialize};
@@ -31,8 +32,50 @@ impl PathPattern {
 
     /// Whether `path` fits as a whole.
     pub fn matches(&self, path: &str) -> bool {
-        let names = |text| -> Vec<&str> { str::split(text, '.').collect() };
-        fits(&names(&self.0), &names(path), |&name| name == "**", |&a, &b| name_matches(a, b))
+        let (pattern, names) = (names(&self.0), names(path));
+        fits(&pattern, &names, is_any_names, |&a, &b| name_fits(a, b).is_some()).is_some()
+    }
+
+    /// What each star and question mark stands for in `path`, in order, if it fits.
+    pub(crate) fn captures(&self, path: &str) -> Option<Vec<String>> {
+        let (pattern, names) = (names(&self.0), names(path));
+        let many = fits(&pattern, &names, is_any_names, |&a, &b| name_fits(a, b).is_some())?;
+        let (mut many, mut captures, mut at) = (many.into_iter(), Vec::new(), 0);
+        for part in &pattern {
+            if is_any_names(part) {
+                let taken = many.next().expect("there is one range for each `**`");
+                at = taken.end;
+                captures.push(names[taken].join("."));
+            } else {
+                name_captures(part, names[at], &mut captures);
+                at += 1;
+            }
+        }
+        Some(captures)
+    }
+
+    /// The path in which the stars and question marks of this pattern, in order, are `captures`.
+    pub(crate) fn fill(&self, captures: Vec<String>) -> String {
+        let mut captures = captures.into_iter();
+        let mut next = || captures.next().expect("there is one capture for each of them");
+        let mut filled: Vec<String> = Vec::new();
+        for name in names(&self.0) {
+            if name == "**" {
+                filled.extend(Some(next()).filter(|names| !names.is_empty()));
+                continue;
+            }
+            let fill = |c| if matches!(c, '*' | '?') { next() } else { String::from(c) };
+            filled.push(name.chars().map(fill).collect());
+        }
+        filled.join(".")
+    }
+
+    /// The stars and question marks, in order.
+    pub(crate) fn wildcards(&self) -> Vec<&str> {
+        let in_name = |name| -> Vec<&str> {
+            if name == "**" { vec![name] } else { name.matches(['*', '?']).collect() }
+        };
+        names(&self.0).into_iter().flat_map(in_name).collect()
     }
 
     /// The paths of the parameters of `module` that fit. An error if there are none, which is nearly
@@ -67,7 +110,16 @@ pub(crate) fn param_paths(visit: impl FnOnce(&mut dyn Visitor)) -> Vec<String> {
     collect.0
 }
 
-/// Whether `items` fit `pattern`, in which some parts stand for any number of items.
+fn names(path: &str) -> Vec<&str> {
+    path.split('.').collect()
+}
+
+fn is_any_names(part: &&str) -> bool {
+    *part == "**"
+}
+
+/// Whether `items` fit `pattern`, in which some parts stand for any number of items: those that each
+/// of these parts stands for.
 ///
 /// Only the last such part is ever tried with more items: what an earlier one could take, the
 /// last one can take as well. So the time is at most the product of the lengths.
@@ -76,30 +128,46 @@ fn fits<T>(
     items: &[T],
     is_any: impl Fn(&T) -> bool,
     same: impl Fn(&T, &T) -> bool,
-) -> bool {
+) -> Option<Vec<Range<usize>>> {
     let (mut p, mut i) = (0, 0);
-    // After the last such part, and where the items start that it does not take.
-    let mut retry = None;
+    let mut taken: Vec<Range<usize>> = Vec::new();
+    // What comes after the last such part.
+    let mut after = 0;
     loop {
         if p < pattern.len() && is_any(&pattern[p]) {
             p += 1;
-            retry = Some((p, i));
+            after = p;
+            taken.push(i..i);
         } else if i < items.len() && p < pattern.len() && same(&pattern[p], &items[i]) {
             (p, i) = (p + 1, i + 1);
         } else if i == items.len() && p == pattern.len() {
-            return true;
-        } else if let Some((after, start)) = retry.filter(|(_, start)| *start < items.len()) {
-            (p, i) = (after, start + 1);
-            retry = Some((after, i));
+            return Some(taken);
         } else {
-            return false;
+            let last = taken.last_mut().filter(|last| last.end < items.len())?;
+            last.end += 1;
+            (p, i) = (after, last.end);
         }
     }
 }
 
-fn name_matches(pattern: &str, name: &str) -> bool {
+/// As [`fits`] for the characters of one name.
+fn name_fits(pattern: &str, name: &str) -> Option<Vec<Range<usize>>> {
     let characters = |text: &str| text.chars().collect::<Vec<_>>();
     fits(&characters(pattern), &characters(name), |&c| c == '*', |&p, &c| p == '?' || p == c)
+}
+
+/// What the stars and question marks of `pattern` stand for in `name`, which fits.
+fn name_captures(pattern: &str, name: &str, captures: &mut Vec<String>) {
+    let mut many = name_fits(pattern, name).expect("it fits").into_iter();
+    let characters: Vec<char> = name.chars().collect();
+    let mut at = 0;
+    for c in pattern.chars() {
+        let taken = if c == '*' { many.next().expect("one for each star") } else { at..at + 1 };
+        at = taken.end;
+        if matches!(c, '*' | '?') {
+            captures.push(characters[taken].iter().collect());
+        }
+    }
 }
 
 impl From<&str> for PathPattern {

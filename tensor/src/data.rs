@@ -67,8 +67,9 @@ impl TensorData {
         })
     }
 
-    /// Values that `fill` writes as bytes in native order, over zeros.
-    pub(crate) fn filled(
+    /// Values that `fill` writes as bytes in native order, over zeros. An error if it gives one, if
+    /// there is no memory for them, or if a bool is neither 0 nor 1.
+    pub fn filled(
         shape: Shape,
         dtype: DType,
         fill: impl FnOnce(&mut [u8]) -> Result<()>,

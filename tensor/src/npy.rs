@@ -18,7 +18,7 @@
 //! objects are refused, as reading them would run what they say.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use zip::write::SimpleFileOptions;
@@ -79,10 +79,21 @@ pub fn to_bytes(data: &TensorData) -> Vec<u8> {
 /// The arrays of a `.npz` file with their names, in the order of the file.
 pub fn read_archive(path: impl AsRef<Path>) -> Result<Vec<(String, TensorData)>> {
     let path = path.as_ref();
-    let name = path.display().to_string();
+    read_archive_from(io::BufReader::new(open(path)?.0), &path.display().to_string())
+}
+
+/// As [`read_archive`], of a file that is open or in memory; errors call it `name`.
+pub fn read_archive_from(
+    reader: impl Read + Seek,
+    name: &str,
+) -> Result<Vec<(String, TensorData)>> {
     let damaged =
-        |cause: zip::result::ZipError| file_error(&name, format!("not a .npz file: {cause}"));
-    let mut archive = ZipArchive::new(io::BufReader::new(open(path)?.0)).map_err(damaged)?;
+        |cause: zip::result::ZipError| file_error(name, format!("not a .npz file: {cause}"));
+    let mut archive = ZipArchive::new(reader).map_err(damaged)?;
+    // Otherwise a small file could hold one large array under a thousand names.
+    if archive.has_duplicate_names() || archive.has_overlapping_files().map_err(damaged)? {
+        return Err(file_error(name, "two of its arrays have the same name or bytes".into()));
+    }
     let mut arrays = Vec::new();
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).map_err(damaged)?;

@@ -26,7 +26,7 @@
 mod models;
 mod process;
 mod quiet;
-#[path = "../models/resnet.rs"]
+#[path = "../../examples/resnet18/model.rs"]
 mod resnet;
 mod workloads;
 

@@ -1,5 +1,7 @@
 //! Walking over the tensors of a module.
 
+use std::any::Any;
+
 use kiln_tensor::AnyTensor;
 
 use crate::module::Path;
@@ -95,5 +97,10 @@ pub trait VisitorMut {
     /// Whether a layer behaves as in training.
     fn mode(&mut self, training: &mut bool) {
         let _ = training;
+    }
+    /// A module that derives `Module`, after all that is inside of it. `downcast_mut` finds those of
+    /// one type: all [`Linear`](crate::Linear) layers of a model, say.
+    fn module(&mut self, path: &Path<'_>, module: &mut dyn Any) {
+        let _ = (path, module);
     }
 }

@@ -1,10 +1,13 @@
 //! Low-rank changes of linear layers.
 
+extern crate kiln_nn as kiln;
+
 mod fixture;
 
 use fixture::{close, random};
 use kiln_autograd::Autograd;
-use kiln_nn::{LinearConfig, LoraConfig, LoraLinear, Module, Sequential};
+use kiln_nn::{Linear, LinearConfig, LoraConfig, LoraLinear, Module, Sequential, merge_lora};
+use kiln_tensor::op::Activation;
 use kiln_tensor::{Device, Tensor, guard};
 
 fn changed() -> LoraLinear {
@@ -76,4 +79,100 @@ fn a_rank_of_zero_is_an_error() {
     let base = LinearConfig::new(6, 5).init(&Device::cpu());
     let error = guard(|| LoraConfig::new(0).init(base, &Device::cpu())).unwrap_err();
     assert_eq!(error.to_string(), "lora: the rank must be at least 1");
+}
+
+/// Two blocks of two layers.
+#[derive(Module, Clone)]
+struct Model {
+    blocks: Vec<Block>,
+    head: Linear,
+}
+
+#[derive(Module, Clone)]
+struct Block {
+    query: Linear,
+    value: Linear,
+}
+
+impl Model {
+    fn new() -> Self {
+        let linear = || LinearConfig::new(6, 6).init(&Device::cpu());
+        let block = || Block { query: linear(), value: linear() };
+        Self { blocks: vec![block(), block()], head: linear() }
+    }
+
+    fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+        let x = self.blocks.iter().fold(x.clone(), |x, block| {
+            let gate = block.query.forward_activation(&x, Activation::Sigmoid);
+            block.value.forward(&x) * gate
+        });
+        self.head.forward(&x)
+    }
+}
+
+fn randomize(model: &mut Model) {
+    for block in &mut model.blocks {
+        block.query.lora.as_mut().unwrap().lora_B.weight = random([6, 2]).into();
+    }
+}
+
+#[test]
+fn a_pattern_chooses_the_layers_of_a_model_that_are_changed() {
+    let (mut model, x) = (Model::new(), random([4, 6]));
+    let before = model.forward(&x);
+    assert_eq!(LoraConfig::new(2).apply(&mut model, "blocks.*.query").unwrap(), 2);
+    close(&model.forward(&x), &before); // changes start as none
+    randomize(&mut model);
+    let changed = model.forward(&x);
+    assert_ne!(changed.to_data(), before.to_data());
+    let grads = changed.sum().backward();
+    let trained: Vec<String> = model
+        .named_params()
+        .into_iter()
+        .filter_map(|(path, tensor)| grads.get(&tensor).map(|_| path))
+        .collect();
+    let expected = [0, 1].map(|i| ["A", "B"].map(|m| format!("blocks.{i}.query.lora_{m}.weight")));
+    assert_eq!(trained, expected.concat());
+
+    // The same numbers as those of the layer that stands in the place of one.
+    let mut alone = LoraConfig::new(2).init(model.blocks[0].query.clone(), &Device::cpu());
+    let lora = alone.base_layer.lora.take().unwrap();
+    alone.lora_A = lora.lora_A;
+    alone.lora_B = lora.lora_B;
+    close(&alone.forward(&x), &model.blocks[0].query.forward(&x));
+
+    assert_eq!(merge_lora(&mut model), 2);
+    close(&model.forward(&x), &changed);
+    assert_eq!(model.named_params().len(), 10, "the changes are gone");
+    assert_eq!(merge_lora(&mut model), 0);
+}
+
+#[test]
+fn a_second_pattern_adds_changes_and_leaves_the_first_ones_trained() {
+    let mut model = Model::new();
+    let config = LoraConfig::new(2);
+    config.apply(&mut model, "blocks.0.query").unwrap();
+    config.apply(&mut model, "**.value").unwrap();
+    assert_eq!(model.num_trainable_params(), 3 * 2 * (2 * 6));
+    let state = model.state_dict();
+    let mut other = Model::new();
+    config.apply(&mut other, "blocks.0.query").unwrap();
+    config.apply(&mut other, "**.value").unwrap();
+    assert!(other.load_state_dict(&state).is_complete());
+    assert_eq!(model.unfreeze("head.*").unwrap(), 2);
+}
+
+#[test]
+fn a_pattern_that_fits_no_layer_or_a_changed_one_is_an_error() {
+    let mut model = Model::new();
+    let config = LoraConfig::new(2);
+    let error = config.apply(&mut model, "layers.*").unwrap_err().to_string();
+    let expected = "lora: `layers.*` matches none of 5 linear layers (blocks.0.query, \
+                    blocks.0.value, blocks.1.query, ..)";
+    assert_eq!(error, expected);
+    assert_eq!(model.num_trainable_params(), model.num_params(), "nothing is frozen");
+    config.apply(&mut model, "head").unwrap();
+    let error = config.apply(&mut model, "**").unwrap_err().to_string();
+    assert_eq!(error, "lora: head has a change already");
+    assert!(LoraConfig::new(0).apply(&mut model, "**.query").is_err());
 }

@@ -158,10 +158,12 @@ fn generics() {
 }
 
 #[test]
-fn skipped_fields_and_raw_identifiers() {
+fn skipped_and_renamed_fields_and_raw_identifiers() {
     #[derive(Module)]
     struct Model {
         r#type: Linear,
+        #[module(name = "self")]
+        own: Linear,
         /// Attributes of others do not matter.
         #[allow(dead_code)]
         #[module(skip)]
@@ -169,10 +171,10 @@ fn skipped_fields_and_raw_identifiers() {
         #[module(skip)]
         log: RefCell<Vec<f32>>,
     }
-    let model = Model { r#type: scale(), frozen: scale(), log: RefCell::default() };
-    assert_eq!(params(&model), ["type.weight"]);
+    let model = Model { r#type: scale(), own: scale(), frozen: scale(), log: RefCell::default() };
+    assert_eq!(params(&model), ["type.weight", "self.weight"]);
     assert!(model.log.borrow().is_empty());
-    assert_eq!(model.num_params(), 1);
+    assert_eq!(model.num_params(), 2);
 }
 
 /// What a [`Sequential`] needs of a layer besides `Module`.

@@ -130,6 +130,16 @@ fn lstm_of_two_layers_and_directions_with_lengths() {
 }
 
 #[test]
+fn lstm_with_a_projected_state() {
+    let config = LstmConfig::new(3, 6, true);
+    lstm("lstm.projected", config.clone().with_proj_size(2));
+    let two = config.clone().with_num_layers(2).with_bidirectional(true);
+    lstm("lstm.projected.stacked", two.with_proj_size(4));
+    let error = kiln_tensor::guard(|| config.with_proj_size(6).init(&cpu())).unwrap_err();
+    assert!(error.to_string().contains("proj_size 6 must be below"), "{error}");
+}
+
+#[test]
 fn gru() {
     let new = GruConfig::new;
     for (case, config) in [

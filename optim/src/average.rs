@@ -202,7 +202,7 @@ impl Ema {
 
 /// The mean of the parameters of a model at several times of its training (Izmailov et al. 2018):
 /// `torch.optim.swa_utils.AveragedModel`. Running means of batch normalisation do not belong to the
-/// mean: pass training data through it in training mode once before it is used.
+/// mean: [`update_bn`](crate::update_bn) computes them before the mean is used.
 #[derive(Clone, Debug)]
 pub struct Swa {
     weights: Weights,

@@ -52,6 +52,7 @@ mod scaler;
 pub mod schedule;
 mod sgd;
 mod state;
+mod update_bn;
 
 pub use adadelta::{Adadelta, AdadeltaConfig};
 pub use adafactor::{Adafactor, AdafactorConfig};
@@ -75,3 +76,4 @@ pub use scaler::{GradScaler, GradScalerConfig};
 pub use schedule::{LrScheduler, Schedule};
 pub use sgd::{Sgd, SgdConfig};
 pub use state::Slot;
+pub use update_bn::update_bn;

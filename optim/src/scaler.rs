@@ -91,7 +91,11 @@ impl GradScaler {
         }
         self.good += 1;
         if self.good >= self.config.interval {
-            self.scale *= self.config.growth;
+            let grown = self.scale * self.config.growth;
+            // A scale that f32 can not hold would make every loss infinite.
+            if (grown as f32).is_finite() {
+                self.scale = grown;
+            }
             self.good = 0;
         }
         Some(grads)

@@ -18,6 +18,8 @@ use syn::{
 /// `#[module(skip)]` leaves a field out; plain numbers, strings and bools need no mark. The
 /// variants of an enum are visited by their fields, without a name of their own.
 ///
+/// `#[module(name = "self")]` gives a field another name in paths, for what is no name in Rust.
+///
 /// `#[module(tied("lm_head.weight", to = "wte.weight"))]` on a struct gives a parameter a second
 /// name in files, unless there is a parameter of that name.
 #[proc_macro_derive(Module, attributes(module))]
@@ -99,7 +101,11 @@ fn expand(mut input: DeriveInput) -> syn::Result<Tokens> {
     let module = quote!(::kiln::nn);
     for parameter in input.generics.type_params_mut() {
         parameter.bounds.push(parse_quote!(#module::Module));
+        parameter.bounds.push(parse_quote!('static));
     }
+    // What borrows is of no type that could be asked for.
+    let shown = input.generics.lifetimes().next().is_none();
+    let show = shown.then(|| quote!(#module::VisitorMut::module(&mut *visitor, path, self);));
     let name = &input.ident;
     let (generics, arguments, conditions) = input.generics.split_for_impl();
     Ok(quote! {
@@ -112,6 +118,7 @@ fn expand(mut input: DeriveInput) -> syn::Result<Tokens> {
             }
             fn visit_mut(&mut self, path: &#module::Path<'_>, visitor: &mut dyn #module::VisitorMut) {
                 #visit_mut
+                #show
             }
         }
     })
@@ -191,14 +198,21 @@ struct Visited {
 fn visited(fields: &Fields) -> syn::Result<Vec<Visited>> {
     let mut visited = Vec::new();
     for (index, field) in fields.iter().enumerate() {
-        let mut skip = false;
+        let (mut skip, mut renamed) = (false, None);
         for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("module"))
         {
             attribute.parse_nested_meta(|meta| {
-                if !meta.path.is_ident("skip") {
-                    return Err(meta.error("expected `skip`"));
+                if meta.path.is_ident("skip") {
+                    skip = true;
+                } else if meta.path.is_ident("name") {
+                    let name: LitStr = meta.value()?.parse()?;
+                    if name.value().is_empty() || name.value().contains('.') {
+                        return Err(Error::new(name.span(), "expected a name without dots"));
+                    }
+                    renamed = Some(name.value());
+                } else {
+                    return Err(meta.error("expected `skip` or `name = \"..\"`"));
                 }
-                skip = true;
                 Ok(())
             })?;
         }
@@ -213,12 +227,13 @@ fn visited(fields: &Fields) -> syn::Result<Vec<Visited>> {
                 let mut member = ident.clone();
                 member.set_span(span);
                 // A raw identifier like `r#type` is the path `type`.
-                Visited { member: member.into(), name: ident.unraw().to_string(), span }
+                let name = renamed.unwrap_or_else(|| ident.unraw().to_string());
+                Visited { member: member.into(), name, span }
             }
             None => {
                 let span = span(field.ty.span());
                 let member = Index { index: index as u32, span }.into();
-                Visited { member, name: index.to_string(), span }
+                Visited { member, name: renamed.unwrap_or_else(|| index.to_string()), span }
             }
         });
     }

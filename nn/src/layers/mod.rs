@@ -11,9 +11,11 @@ mod distance;
 mod dropout;
 mod embedding;
 mod embedding_bag;
+mod fractional_pool;
 mod gated;
 mod linear;
 mod lora;
+mod lora_apply;
 mod norm;
 mod pad;
 mod padding;
@@ -26,6 +28,7 @@ mod resample;
 mod sequential;
 mod shape;
 mod transformer;
+mod unpool;
 mod window;
 
 pub use activation::*;
@@ -44,9 +47,11 @@ pub use distance::{
 pub use dropout::*;
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use embedding_bag::{EmbeddingBag, EmbeddingBagConfig, EmbeddingBagMode};
+pub use fractional_pool::*;
 pub use gated::*;
 pub use linear::{Linear, LinearConfig};
 pub use lora::{LoraConfig, LoraLinear};
+pub use lora_apply::{Lora, merge_lora};
 pub use norm::*;
 pub use pad::{Pad, PadConfig};
 pub use padding::{PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, PaddingMode};
@@ -62,6 +67,7 @@ pub use resample::*;
 pub use sequential::{Layer, Sequential};
 pub use shape::*;
 pub use transformer::*;
+pub use unpool::*;
 pub use window::{Fold4d, Fold4dConfig, Unfold4d, Unfold4dConfig};
 
 /// Implements [`Layer`] for layers whose `forward` takes and gives tensors of fixed ranks.

@@ -1,6 +1,6 @@
 //! What layers with windows add around their input.
 
-use kiln_tensor::PadMode;
+use kiln_tensor::{PadMode, Tensor, TensorData};
 
 use crate::Config;
 
@@ -168,6 +168,30 @@ impl<const N: usize> Windows<N> {
                 (total / 2, total - total / 2)
             })
         })
+    }
+}
+
+impl<const N: usize> Windows<N> {
+    /// How many elements of `x` and the `padding` on both sides each window has that gives `pooled`:
+    /// fewer than others where it hangs over the end. `[1, 1, ..]`; there is no dilation.
+    pub fn counts<const D: usize>(
+        &self,
+        x: &Tensor<D>,
+        padding: [usize; N],
+        pooled: &Tensor<D>,
+    ) -> Tensor<D> {
+        let along = |axis: usize| -> Vec<usize> {
+            let end = x.dims()[D - N + axis] + 2 * padding[axis];
+            let starts = (0..pooled.dims()[D - N + axis]).map(|i| i * self.stride[axis]);
+            starts.map(|start| self.kernel[axis].min(end - start)).collect()
+        };
+        let counts = (0..N).map(along).fold(vec![1], |counts, along| {
+            counts.iter().flat_map(|count| along.iter().map(move |more| count * more)).collect()
+        });
+        let counts: Vec<f64> = counts.into_iter().map(|count| count as f64).collect();
+        let mut shape = pooled.dims();
+        shape[..D - N].fill(1);
+        Tensor::from_data(TensorData::new(counts, shape), (&x.device(), x.dtype()))
     }
 }
 

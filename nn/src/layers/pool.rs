@@ -166,17 +166,26 @@ macro_rules! avg_pool {
             /// Whether a last window may hang over the end.
             #[config(default = false)]
             pub ceil_mode: bool,
+            /// What sums are divided by, in the place of the number of elements.
+            #[config(default = None, into)]
+            pub divisor_override: Option<usize>,
         }
 
         impl $config {
-            /// Makes the layer.
+            /// Makes the layer. Panics if the divisor is zero.
+            #[track_caller]
             pub fn init(&self) -> $layer {
+                if self.divisor_override == Some(0) {
+                    let rule = "divisor_override must not be zero".into();
+                    kiln_tensor::fail(Error::Argument { op: stringify!($function), rule });
+                }
                 $layer {
                     kernel_size: self.kernel_size,
                     stride: self.$strides.unwrap_or(self.kernel_size),
                     padding: self.padding,
                     count_include_pad: self.count_include_pad,
                     ceil_mode: self.ceil_mode,
+                    divisor_override: self.divisor_override,
                 }
             }
         }
@@ -195,6 +204,9 @@ macro_rules! avg_pool {
             pub count_include_pad: bool,
             /// Whether a last window may hang over the end.
             pub ceil_mode: bool,
+            /// What sums are divided by, in the place of the number of elements.
+            #[module(skip)]
+            pub divisor_override: Option<usize>,
         }
 
         impl $layer {
@@ -204,6 +216,14 @@ macro_rules! avg_pool {
                 let Self { kernel_size, stride, count_include_pad, ceil_mode, .. } = *self;
                 let windows = Windows::new(kernel_size, stride, $one);
                 let pads = windows.pads(self.padding.pads(), x.dims());
+                if let Some(divisor) = self.divisor_override {
+                    let (x, padding) = padded(x, pads, 0.0);
+                    let $array = padding;
+                    let means =
+                        module::$function(&x, kernel_size, stride, $argument, true, ceil_mode);
+                    let counts = windows.counts(&x, padding, &means);
+                    return means * (counts / divisor as f64);
+                }
                 let means = |x: &Tensor<$rank>, count: bool| {
                     let (x, $array) = padded(x, pads, 0.0);
                     module::$function(x, kernel_size, stride, $argument, count, ceil_mode)

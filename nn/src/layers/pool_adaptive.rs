@@ -1,6 +1,6 @@
-//! Pooling to a given extent, pooling by power means, and its undoing.
+//! Pooling to a given extent, and pooling by power means.
 
-use kiln_tensor::{Error, Int, Tensor, module};
+use kiln_tensor::{Error, Tensor, module};
 
 use super::layer;
 use crate::{Config, Module};
@@ -130,61 +130,4 @@ lp_pool! {
     /// `torch.nn.LPPool2d`: `(sum of x^p)^(1 / p)` of each window. `[n, c, h, w]` to
     /// `[n, c, oh, ow]`.
     LpPool2d LpPool2dConfig: 4 [usize; 2], strides, lp_pool2d;
-}
-
-/// What a [`MaxUnpool2d`] is made of.
-#[derive(Config, Debug)]
-pub struct MaxUnpool2dConfig {
-    /// Extent of the window of the pooling.
-    pub kernel_size: [usize; 2],
-    /// Distance of its windows; the extent of the window if not set.
-    #[config(default = None, into)]
-    pub strides: Option<[usize; 2]>,
-    /// The border that it added on both sides.
-    #[config(default = [0, 0])]
-    pub padding: [usize; 2],
-}
-
-impl MaxUnpool2dConfig {
-    /// Makes the layer.
-    pub fn init(&self) -> MaxUnpool2d {
-        MaxUnpool2d {
-            kernel_size: self.kernel_size,
-            stride: self.strides.unwrap_or(self.kernel_size),
-            padding: self.padding,
-        }
-    }
-}
-
-/// `torch.nn.MaxUnpool2d`: puts maxima back where a [`MaxPool2d`](crate::MaxPool2d) found them,
-/// with zeros around.
-#[derive(Clone, Debug, Module)]
-pub struct MaxUnpool2d {
-    /// Extent of the window of the pooling.
-    pub kernel_size: [usize; 2],
-    /// Distance of its windows.
-    pub stride: [usize; 2],
-    /// The border that it added on both sides.
-    pub padding: [usize; 2],
-}
-
-impl MaxUnpool2d {
-    /// `x` and `indices` `[n, c, oh, ow]` as from
-    /// [`MaxPool2d::forward_with_indices`](crate::MaxPool2d::forward_with_indices). Result:
-    /// `[n, c, output_size..]`; without a size, that of the smallest image with these windows.
-    #[track_caller]
-    pub fn forward(
-        &self,
-        x: &Tensor<4>,
-        indices: &Tensor<4, Int>,
-        output_size: Option<[usize; 2]>,
-    ) -> Tensor<4> {
-        let [_, _, oh, ow] = x.dims();
-        let smallest = |count: usize, axis: usize| {
-            let reach = count.saturating_sub(1) * self.stride[axis] + self.kernel_size[axis];
-            reach.saturating_sub(2 * self.padding[axis])
-        };
-        let size = output_size.unwrap_or([smallest(oh, 0), smallest(ow, 1)]);
-        module::max_unpool2d(x, indices, size)
-    }
 }

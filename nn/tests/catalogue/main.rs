@@ -21,7 +21,9 @@ use kiln_tensor::{AnyTensor, Device, Float, Int, Kind, Tensor, TensorData, Toler
 static FIXTURE: LazyLock<StateDict> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/catalogue");
     let mut all = StateDict::default();
-    for family in ["activation", "conv", "embedding", "norm", "pool", "resample", "shape"] {
+    for family in
+        ["activation", "conv", "embedding", "norm", "pool", "pool_options", "resample", "shape"]
+    {
         let file = StateDict::load(folder.join(format!("{family}.safetensors"))).unwrap();
         file.iter().for_each(|(name, data)| all.insert(name, data.clone()));
     }

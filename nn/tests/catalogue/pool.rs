@@ -3,13 +3,14 @@
 use kiln_nn::{
     AdaptiveAvgPool1dConfig, AdaptiveAvgPool2dConfig, AdaptiveAvgPool3dConfig,
     AdaptiveMaxPool1dConfig, AdaptiveMaxPool2dConfig, AdaptiveMaxPool3dConfig, AvgPool1dConfig,
-    AvgPool2dConfig, AvgPool3dConfig, LpPool1dConfig, LpPool2dConfig, MaxPool1dConfig,
-    MaxPool2dConfig, MaxPool3dConfig, MaxUnpool2d, MaxUnpool2dConfig, PaddingConfig1d,
-    PaddingConfig2d,
+    AvgPool2dConfig, AvgPool3dConfig, FractionalMaxPool2d, FractionalMaxPool2dConfig,
+    FractionalMaxPool3d, FractionalMaxPool3dConfig, LpPool1dConfig, LpPool2dConfig,
+    MaxPool1dConfig, MaxPool2dConfig, MaxPool3dConfig, MaxUnpool1d, MaxUnpool1dConfig, MaxUnpool2d,
+    MaxUnpool2dConfig, MaxUnpool3d, MaxUnpool3dConfig, PaddingConfig1d, PaddingConfig2d,
 };
-use kiln_tensor::{Tensor, guard};
+use kiln_tensor::{AnyTensor, Tensor, guard};
 
-use super::{check, cpu, floats, ints, layer};
+use super::{check, cpu, expected, floats, ints, layer, same};
 
 #[test]
 fn max_pool() {
@@ -85,4 +86,83 @@ fn padding_may_differ_between_two_sides() {
     let without = config.with_count_include_pad(false).init();
     assert_eq!(without.forward(&x).to_vec::<f32>(), [3.0, 5.0, 6.0]);
     assert_eq!(without.forward(&Tensor::zeros([1, 1, 3], &cpu())).dims(), [1, 1, 3]);
+}
+
+#[test]
+fn maxima_back_at_their_places_in_lines_and_volumes() {
+    let line = |size: Option<usize>| {
+        move |layer: &MaxUnpool1d, x: &[AnyTensor]| {
+            layer.forward(&floats(&x[0]), &ints(&x[1]), size).into_any()
+        }
+    };
+    let mut layer = MaxUnpool1dConfig::new(2).init();
+    check("max_unpool1d", &mut layer, line(None));
+    check("max_unpool1d.size", &mut layer, line(Some(9)));
+    let mut layer = MaxUnpool1dConfig::new(3).with_stride(2).with_padding(1).init();
+    check("max_unpool1d.padded", &mut layer, line(None));
+    let volume = |size: Option<[usize; 3]>| {
+        move |layer: &MaxUnpool3d, x: &[AnyTensor]| {
+            layer.forward(&floats(&x[0]), &ints(&x[1]), size).into_any()
+        }
+    };
+    let mut layer = MaxUnpool3dConfig::new([2, 1, 2]).init();
+    check("max_unpool3d", &mut layer, volume(None));
+    check("max_unpool3d.size", &mut layer, volume(Some([4, 3, 5])));
+    let (x, indices) = (Tensor::zeros([1, 1, 2], &cpu()), Tensor::zeros([1, 1, 1], &cpu()));
+    let layer = MaxUnpool1dConfig::new(2).init();
+    let error = guard(|| layer.forward(&x, &indices, None)).unwrap_err().to_string();
+    assert!(error.contains("an index for each element"), "{error}");
+    let outside = indices.add_scalar(4).expand([1, 1, 2]);
+    assert!(guard(|| layer.forward(&x, &outside, None)).is_err());
+}
+
+#[test]
+fn windows_at_the_places_that_samples_say() {
+    let new = FractionalMaxPool2dConfig::new;
+    for (case, config) in [
+        ("fractional_max_pool2d", new([2, 3]).with_output_size([4, 3])),
+        ("fractional_max_pool2d.ratio", new([2, 2]).with_output_ratio([0.6, 0.5])),
+        ("fractional_max_pool2d.one", new([3, 3]).with_output_size([1, 4])),
+    ] {
+        let samples = Tensor::from_data(expected(&format!("{case}.samples")).clone(), &cpu());
+        check(case, &mut config.init(), |layer: &FractionalMaxPool2d, x| {
+            let (y, indices) = layer.forward_with_samples(&floats(&x[0]), &samples);
+            same(&format!("{case}.indices"), indices.as_any());
+            y.into_any()
+        });
+    }
+    let case = "fractional_max_pool3d";
+    let samples = Tensor::from_data(expected("fractional_max_pool3d.samples").clone(), &cpu());
+    let config = FractionalMaxPool3dConfig::new([2, 1, 2]).with_output_size([2, 2, 3]);
+    check(case, &mut config.init(), |layer: &FractionalMaxPool3d, x| {
+        let (y, indices) = layer.forward_with_samples(&floats(&x[0]), &samples);
+        same("fractional_max_pool3d.indices", indices.as_any());
+        y.into_any()
+    });
+}
+
+#[test]
+fn fractional_windows_are_drawn_and_what_does_not_fit_is_refused() {
+    let x = Tensor::<4>::random([1, 2, 30, 30], kiln_tensor::Distribution::Default, &cpu());
+    let config = FractionalMaxPool2dConfig::new([2, 2]);
+    let layer = config.clone().with_output_size([20, 20]).init();
+    assert_ne!(layer.forward(&x).to_data(), layer.forward(&x).to_data());
+    assert!(guard(|| config.init()).is_err(), "neither size nor ratio");
+    assert!(guard(|| config.clone().with_output_ratio([0.5, 1.0]).init()).is_err());
+    let large = config.with_output_size([30, 3]).init();
+    let error = guard(|| large.forward(&x)).unwrap_err().to_string();
+    assert!(error.contains("[30, 3] windows of [2, 2]"), "{error}");
+}
+
+#[test]
+fn means_by_another_divisor() {
+    let options = AvgPool2dConfig::new([3, 2]).with_strides([2, 1]).with_padding([1, 1]);
+    let options = options.with_ceil_mode(true).with_divisor_override(5);
+    layer("avg_pool2d.divisor", options.init());
+    let options = AvgPool2dConfig::new([2, 2]).with_padding([1, 1]).with_count_include_pad(false);
+    layer("avg_pool2d.divisor.without_pad", options.with_divisor_override(3).init());
+    let options = AvgPool3dConfig::new([2, 2, 2]).with_strides([2, 1, 2]).with_padding([1, 1, 1]);
+    let options = options.with_ceil_mode(true).with_divisor_override(7);
+    layer("avg_pool3d.divisor", options.init());
+    assert!(guard(|| AvgPool1dConfig::new(2).with_divisor_override(0).init()).is_err());
 }

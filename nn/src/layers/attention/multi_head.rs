@@ -52,6 +52,7 @@ impl MultiHeadAttentionConfig {
             out_proj: Linear {
                 weight: out_init.init::<2>([d_model, d_model], device).into(),
                 bias: zeros(d_model),
+                lora: None,
             },
             n_heads,
             dropout,

@@ -43,6 +43,7 @@ impl GruConfig {
         let options = Options {
             cell: RecurrentCell::Gru,
             sizes: [self.d_input, self.d_hidden],
+            proj: 0,
             bias: self.bias,
             layers: self.num_layers,
             bidirectional: self.bidirectional,
@@ -119,7 +120,7 @@ pub struct GruCellConfig {
 impl GruCellConfig {
     /// Makes the cell.
     pub fn init(&self, device: &Device) -> GruCell {
-        let sizes = [self.d_input, self.d_hidden];
+        let sizes = [self.d_input, self.d_hidden, 0];
         let init = &self.initializer;
         GruCell { weights: Weights::init(RecurrentCell::Gru, sizes, self.bias, init, device) }
     }

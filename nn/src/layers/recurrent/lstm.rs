@@ -31,18 +31,22 @@ pub struct LstmConfig {
     /// Whether to go through the sequence from its end.
     #[config(default = false)]
     pub reverse: bool,
+    /// Features that the state `h` is projected to after each step, below `d_hidden`; none if zero.
+    #[config(default = 0)]
+    pub proj_size: usize,
     /// Other first values than PyTorch's, which are uniform within `1 / sqrt(d_hidden)`.
     #[config(default = Initializer::layer_default())]
     pub initializer: Initializer,
 }
 
 impl LstmConfig {
-    /// Makes the layer. Panics if there are no layers or no features.
+    /// Makes the layer. Panics if there are no layers or no features, or if `proj_size` is too large.
     #[track_caller]
     pub fn init(&self, device: &Device) -> Lstm {
         let options = Options {
             cell: RecurrentCell::Lstm,
             sizes: [self.d_input, self.d_hidden],
+            proj: self.proj_size,
             bias: self.bias,
             layers: self.num_layers,
             bidirectional: self.bidirectional,
@@ -56,7 +60,7 @@ impl LstmConfig {
 }
 
 /// The state of an LSTM: `[layers x directions, batch, h]` of an [`Lstm`], `[batch, h]` of an
-/// [`LstmCell`].
+/// [`LstmCell`]. With `proj_size` the state `h` has as many features.
 #[derive(Clone, Debug)]
 pub struct LstmState<const D: usize = 3> {
     /// `c`
@@ -144,7 +148,7 @@ pub struct LstmCellConfig {
 impl LstmCellConfig {
     /// Makes the cell.
     pub fn init(&self, device: &Device) -> LstmCell {
-        let sizes = [self.d_input, self.d_hidden];
+        let sizes = [self.d_input, self.d_hidden, 0];
         let init = &self.initializer;
         LstmCell { weights: Weights::init(RecurrentCell::Lstm, sizes, self.bias, init, device) }
     }

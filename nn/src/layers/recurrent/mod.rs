@@ -2,6 +2,7 @@
 
 mod gru;
 mod lstm;
+mod projected;
 mod rnn;
 
 use kiln_tensor::op::{Meta, Recurrent, RecurrentCell};
@@ -25,30 +26,40 @@ struct Weights {
     bias_ih: Option<Param<Tensor<1>>>,
     /// `[gates h]`
     bias_hh: Option<Param<Tensor<1>>>,
+    /// `[proj, h]`, of an LSTM with a projection; then it takes `proj` features in the place of `h`.
+    weight_hr: Option<Param<Tensor<2>>>,
 }
 
 impl Weights {
-    /// All start uniform within `1 / sqrt(h)`, unless the initializer says otherwise.
+    /// All start uniform within `1 / sqrt(h)`, unless the initializer says otherwise. Without a
+    /// projection, `proj` is zero.
     fn init(
         cell: RecurrentCell,
-        [inputs, h]: [usize; 2],
+        [inputs, h, proj]: [usize; 3],
         bias: bool,
         initializer: &Initializer,
         device: &Device,
     ) -> Self {
         let wide = cell.gates() * h;
-        let weight = |inputs| initializer.init_with_fan::<2>([wide, inputs], h, h, device).into();
+        let matrix = |shape| initializer.init_with_fan::<2>(shape, h, h, device).into();
         let vector = || initializer.init_with_fan::<1>([wide], h, h, device).into();
         Self {
-            weight_ih: weight(inputs),
-            weight_hh: weight(h),
+            weight_ih: matrix([wide, inputs]),
+            weight_hh: matrix([wide, if proj > 0 { proj } else { h }]),
             bias_ih: bias.then(vector),
             bias_hh: bias.then(vector),
+            weight_hr: (proj > 0).then(|| matrix([proj, h])),
         }
     }
 
+    /// Features of the state `h`.
     fn hidden(&self) -> usize {
         self.weight_hh.dims()[1]
+    }
+
+    /// Features of the state `c`.
+    fn memory(&self) -> usize {
+        self.weight_hh.dims()[0] / RecurrentCell::Lstm.gates()
     }
 
     /// The layer over `x` `[time, batch, in]`. Results: those of [`Recurrent`].
@@ -67,6 +78,9 @@ impl Weights {
             .map(|(ih, hh)| ih.as_any().add(hh.as_any()));
         let ih = together.as_ref().or(self.bias_ih.as_ref().map(|bias| bias.as_any()));
         let gates = module::linear_any(x, self.weight_ih.as_any(), ih, None);
+        if let Some(projection) = &self.weight_hr {
+            return self.run_projected(projection.as_any(), reverse, &gates, states, lengths);
+        }
         let hh = self.bias_hh.as_ref().filter(|_| together.is_none()).map(|bias| bias.as_any());
         let mut inputs = vec![self.weight_hh.as_any()];
         inputs.extend(states);
@@ -95,6 +109,8 @@ fn zeros(shape: impl Into<Shape>, like: &AnyTensor) -> AnyTensor {
 struct Options<'a> {
     cell: RecurrentCell,
     sizes: [usize; 2],
+    /// Features of a projected state, or zero.
+    proj: usize,
     bias: bool,
     layers: usize,
     bidirectional: bool,
@@ -120,14 +136,19 @@ struct Stack {
 impl Stack {
     #[track_caller]
     fn new(options: Options<'_>, device: &Device) -> Self {
-        let Options { cell, sizes: [inputs, h], bias, layers, bidirectional, .. } = options;
+        let Options { cell, sizes: [inputs, h], proj, bias, layers, bidirectional, .. } = options;
         let directions = 1 + bidirectional as usize;
         let weights = |i: usize| {
-            let inputs = if i < directions { inputs } else { directions * h };
-            Weights::init(cell, [inputs, h], bias, options.initializer, device)
+            let between = directions * if proj > 0 { proj } else { h };
+            let inputs = if i < directions { inputs } else { between };
+            Weights::init(cell, [inputs, h, proj], bias, options.initializer, device)
         };
         if layers == 0 || h == 0 {
             let rule = "at least one layer and one hidden feature are needed".into();
+            fail(Error::Argument { op: "recurrent layer", rule });
+        }
+        if proj > 0 && proj >= h {
+            let rule = format!("proj_size {proj} must be below the hidden features, {h}");
             fail(Error::Argument { op: "recurrent layer", rule });
         }
         Self {
@@ -156,15 +177,22 @@ impl Stack {
     ) -> (Tensor<3>, Vec<Tensor<3>>) {
         let swap = |x: &AnyTensor| if self.batch_first { x.swap_axes(0, 1) } else { x.clone() };
         let mut x = swap(x.as_any());
-        let (batch, h) = (x.shape()[1], self.weights[0].hidden());
-        let shape: Shape = [self.weights.len(), batch, h].into();
+        let batch = x.shape()[1];
+        // Features of `h`, and of `c` if there is one.
+        let features = [self.weights[0].hidden(), self.weights[0].memory()];
         let count = if self.cell == RecurrentCell::Lstm { 2 } else { 1 };
-        if let Some(wrong) = states.iter().flatten().find(|state| state.shape() != shape) {
-            let rule = format!("the first state must be [layers x directions, batch, h], {shape}");
-            let shapes = vec![x.shape(), wrong.shape()];
-            fail(Error::Shape { op: "recurrent layer", shapes, rule });
+        let shape = |state: usize| Shape::new([self.weights.len(), batch, features[state]]);
+        for (i, state) in states.iter().flatten().enumerate().take(count) {
+            let expected = shape(i);
+            if state.shape() != expected {
+                let what = "the first state must be [layers x directions, batch, h]";
+                let (rule, shapes) =
+                    (format!("{what}, {expected}"), vec![x.shape(), state.shape()]);
+                fail(Error::Shape { op: "recurrent layer", shapes, rule });
+            }
         }
-        let states = states.unwrap_or_else(|| vec![zeros(shape, &x); count]);
+        let states =
+            states.unwrap_or_else(|| (0..count).map(|state| zeros(shape(state), &x)).collect());
         let lengths = lengths.map(Tensor::as_any);
         let mut last: Vec<Vec<AnyTensor>> = vec![Vec::new(); count];
         let directions = self.directions();
@@ -177,8 +205,10 @@ impl Stack {
             let mut ways = Vec::new();
             for (direction, weights) in weights.iter().enumerate() {
                 let i = layer * directions + direction;
-                let first = |state: &AnyTensor| state.narrow(0, i, 1).reshape([batch, h]);
-                let states: Vec<_> = states.iter().map(first).collect();
+                let first = |(state, features): (&AnyTensor, usize)| {
+                    state.narrow(0, i, 1).reshape([batch, features])
+                };
+                let states: Vec<_> = states.iter().zip(features).map(first).collect();
                 let reverse = self.reverse != (direction == 1);
                 let mut outputs =
                     weights.run((self.cell, reverse), &x, &states, lengths).into_iter();
@@ -192,7 +222,8 @@ impl Stack {
             };
         }
         let stack = |states: Vec<AnyTensor>| {
-            let states: Vec<_> = states.iter().map(|state| state.reshape([1, batch, h])).collect();
+            let states: Vec<_> =
+                states.iter().map(|state| state.reshape([1, batch, state.shape()[1]])).collect();
             Tensor::from_any(match &states[..] {
                 [one] => one.clone(),
                 all => AnyTensor::cat(&all.iter().collect::<Vec<_>>(), 0),
@@ -216,19 +247,22 @@ impl Module for Stack {
             weights.weight_hh.visit(&path.child(&name("weight_hh")), visitor);
             weights.bias_ih.visit(&path.child(&name("bias_ih")), visitor);
             weights.bias_hh.visit(&path.child(&name("bias_hh")), visitor);
+            weights.weight_hr.visit(&path.child(&name("weight_hr")), visitor);
         }
         self.dropout.visit(path, visitor);
     }
 
     fn visit_mut(&mut self, path: &Path<'_>, visitor: &mut dyn VisitorMut) {
         for i in 0..self.weights.len() {
-            let [weight_ih, weight_hh, bias_ih, bias_hh] =
-                ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(|kind| self.name(i, kind));
+            let [weight_ih, weight_hh, bias_ih, bias_hh, weight_hr] =
+                ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"]
+                    .map(|kind| self.name(i, kind));
             let weights = &mut self.weights[i];
             weights.weight_ih.visit_mut(&path.child(&weight_ih), visitor);
             weights.weight_hh.visit_mut(&path.child(&weight_hh), visitor);
             weights.bias_ih.visit_mut(&path.child(&bias_ih), visitor);
             weights.bias_hh.visit_mut(&path.child(&bias_hh), visitor);
+            weights.weight_hr.visit_mut(&path.child(&weight_hr), visitor);
         }
         self.dropout.visit_mut(path, visitor);
     }

@@ -65,6 +65,7 @@ impl RnnConfig {
         let options = Options {
             cell: self.nonlinearity.cell(),
             sizes: [self.d_input, self.d_hidden],
+            proj: 0,
             bias: self.bias,
             layers: self.num_layers,
             bidirectional: self.bidirectional,
@@ -159,7 +160,7 @@ pub struct RnnCellConfig {
 impl RnnCellConfig {
     /// Makes the cell.
     pub fn init(&self, device: &Device) -> RnnCell {
-        let (cell, sizes) = (self.nonlinearity.cell(), [self.d_input, self.d_hidden]);
+        let (cell, sizes) = (self.nonlinearity.cell(), [self.d_input, self.d_hidden, 0]);
         RnnCell { weights: Weights::init(cell, sizes, self.bias, &self.initializer, device), cell }
     }
 }

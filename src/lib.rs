@@ -40,8 +40,11 @@
 //! | [`autograd`] | `backward`, `no_grad`, gradients of gradients, checkpoints, gradient checks |
 //! | [`nn`] | `#[derive(Module)]`, layers, losses, weight files, summaries |
 //! | [`optim`] | optimizers, learning-rate schedules, clipping, gradient scaling, averages of weights |
-//! | [`data`] | datasets in memory and in files; loaders that make batches ahead, in an order that is a function of seed and epoch |
-//! | [`train`] | progress, learning curves, confusion matrix |
+//! | [`data`] | datasets, and loaders that make batches of them on threads of their own |
+//! | [`train`] | the trainer, checkpoints, metrics, progress, learning curves |
+
+// The derive macros name their traits by the path that users see.
+extern crate self as kiln;
 
 pub mod data;
 pub mod train;
@@ -75,3 +78,7 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;

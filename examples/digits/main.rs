@@ -22,10 +22,10 @@ use std::process::ExitCode;
 use args::Args;
 use dataset::{CLASSES, Digits};
 use kiln::Result;
-use kiln::data::{Batches, take};
+use kiln::data::{DataLoaderBuilder, Stack, TensorDataset, take};
 use kiln::nn::Summary;
 use kiln::prelude::*;
-use kiln::train::{Chart, ConfusionMatrix, Progress, Series};
+use kiln::train::{Accuracy, ConfusionMatrix, Step, TrainerConfig};
 use model::Net;
 
 const WEIGHTS: &str = "digits.safetensors";
@@ -62,39 +62,34 @@ fn train(args: &Args) -> Result<()> {
         })
     );
 
-    let batches = Batches::new(train.len(), args.batch_size).shuffled(args.seed);
+    let batches = |size| DataLoaderBuilder::new(Stack).batch_size(size);
+    let test = batches(test.len()).build(TensorDataset::new((test.images, test.labels)));
+    let train = TensorDataset::new((train.images, train.labels));
+    let train = batches(args.batch_size).shuffle(args.seed).build(train);
     let mut optim = AdamWConfig::new(args.lr).with_weight_decay(0.01).init();
-    let mut progress = Progress::new(args.epochs, batches.len());
-    let mut curves = Curves::default();
-    let steps = (args.epochs * batches.len()) as f64;
-    for epoch in 0..args.epochs {
-        model.train();
-        for (step, batch) in batches.epoch(epoch).enumerate() {
-            // The learning rate falls to zero along a cosine (Loshchilov & Hutter 2016).
-            let done = (epoch * batches.len() + step) as f64 / steps;
-            optim.set_lr(args.lr * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()));
-
-            let (images, labels) = (take(&train.images, &batch), take(&train.labels, &batch));
-            let logits = model.forward(&images);
-            let loss = CrossEntropyLoss::new().forward(&logits, &labels);
-            let grads = loss.backward();
-            optim.step(&mut model, grads);
-            progress.step(loss.item(), Some(accuracy(&logits, &labels)));
-        }
-        let (test_loss, matrix) = evaluate(&mut model, &test);
-        let metrics = [("test loss", test_loss), ("test accuracy", matrix.accuracy())];
-        curves.push(epoch, [progress.loss(), progress.accuracy()], [test_loss, matrix.accuracy()]);
-        progress.epoch_end(&metrics);
-    }
-    progress.finish();
+    // The learning rate falls to zero along a cosine (Loshchilov & Hutter 2016).
+    let steps = args.epochs * train.len().unwrap_or(1);
+    let mut trainer = TrainerConfig::new(args.epochs)
+        .init()
+        .metric(Accuracy::new())
+        .metric(ConfusionMatrix::new(CLASSES))
+        .schedule(schedule::CosineAnnealingLr::new(args.lr, steps));
+    let report = trainer.fit(&mut model, &mut optim, &train, Some(&test), |model, batch| {
+        let (images, labels) = batch;
+        let logits = model.forward(images);
+        let loss = CrossEntropyLoss::new().forward(&logits, labels);
+        Step::new(loss).with_output(logits, labels)
+    })?;
 
     model.save_file(args.out.join(WEIGHTS))?;
-    let svg = curves.chart().to_svg();
-    kiln::nn::atomic_write(&args.out.join(CURVES), |file| file.write_all(svg.as_bytes()))?;
-    let (_, matrix) = evaluate(&mut model, &test);
+    report.chart("Digits").save(args.out.join(CURVES))?;
     println!("wrote {} and {}\n", show(args, WEIGHTS), show(args, CURVES));
-    println!("{matrix}\n");
-    println!("test accuracy: {:.2} %", 100.0 * matrix.accuracy());
+    let valid = report.valid.as_ref();
+    let matrix = valid.and_then(|metrics| metrics.metric::<ConfusionMatrix>());
+    if let Some(matrix) = matrix {
+        println!("{matrix}\n");
+        println!("test accuracy: {:.2} %", 100.0 * matrix.accuracy());
+    }
     Ok(())
 }
 
@@ -109,56 +104,6 @@ fn create_folder(folder: &Path) -> Result<()> {
             "the folder for the results can not be made ({error}); choose another `--out`"
         ),
     })
-}
-
-/// The share of rows whose largest logit is that of the label.
-fn accuracy(logits: &Tensor<2>, labels: &Tensor<1, Int>) -> f64 {
-    no_grad(|| {
-        let [rows] = labels.dims();
-        logits.argmax(1).reshape([rows]).equal(labels).float().mean().item()
-    })
-}
-
-/// Mean loss on a set, and what was taken for what.
-fn evaluate(model: &mut Net, digits: &Digits) -> (f64, ConfusionMatrix) {
-    model.eval();
-    no_grad(|| {
-        let logits = model.forward(&digits.images);
-        let loss = CrossEntropyLoss::new().forward(&logits, &digits.labels);
-        let mut matrix = ConfusionMatrix::new(CLASSES);
-        let (actual, predicted) = (digits.labels.to_data(), logits.argmax(1).into_data());
-        for (actual, predicted) in actual.iter::<i64>().zip(predicted.iter::<i64>()) {
-            matrix.record(actual as usize, predicted as usize);
-        }
-        (loss.item(), matrix)
-    })
-}
-
-/// Loss and accuracy after each epoch.
-#[derive(Default)]
-struct Curves {
-    train: [Vec<(f64, f64)>; 2],
-    test: [Vec<(f64, f64)>; 2],
-}
-
-impl Curves {
-    fn push(&mut self, epoch: usize, train: [f64; 2], test: [f64; 2]) {
-        for i in 0..2 {
-            self.train[i].push(((epoch + 1) as f64, train[i]));
-            self.test[i].push(((epoch + 1) as f64, test[i]));
-        }
-    }
-
-    fn chart(self) -> Chart {
-        let pairs = self.train.into_iter().zip(self.test);
-        pairs.zip(["loss", "accuracy"]).fold(
-            Chart::new("Digits"),
-            |chart, ((train, test), what)| {
-                let series = vec![Series::new("train", train), Series::new("test", test)];
-                chart.panel(what, "epoch", what, series)
-            },
-        )
-    }
 }
 
 /// Shows some test images and what the trained network says of them.

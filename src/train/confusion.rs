@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use kiln_tensor::{Error, Result};
+
 /// The widest line that [`Display`](fmt::Display) writes.
 const MAX_WIDTH: usize = 80;
 
@@ -41,6 +43,17 @@ impl ConfusionMatrix {
         let cells = classes.checked_mul(classes);
         let cells = cells.unwrap_or_else(|| panic!("a matrix of {classes} classes is too large"));
         Self { classes, counts: vec![0; cells] }
+    }
+
+    /// The matrix with these counts, row by row: all predictions of actual class 0 first. An error
+    /// unless there are `classes` squared of them.
+    pub fn from_counts(classes: usize, counts: impl IntoIterator<Item = u64>) -> Result<Self> {
+        let counts: Vec<u64> = counts.into_iter().collect();
+        if classes.checked_mul(classes) != Some(counts.len()) {
+            let rule = format!("{} counts are no matrix of {classes} classes", counts.len());
+            return Err(Error::Argument { op: "confusion matrix", rule });
+        }
+        Ok(Self { classes, counts })
     }
 
     /// Counts one example of class `actual` that was predicted to be `predicted`.

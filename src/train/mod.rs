@@ -1,10 +1,41 @@
-//! What a training run shows of itself: progress while it runs, a confusion matrix and learning
-//! curves when it is done.
+//! Training: the loop with all that belongs to it, checkpoints, metrics, and what a run shows of
+//! itself.
 
+mod checkpoint;
+mod config;
 pub mod confusion;
+mod display;
+mod epoch;
+mod evaluate;
+mod event;
+mod finder;
+mod fit;
+mod folder;
+mod guard;
+mod interrupt;
+mod jsonl;
+mod metrics;
 pub mod plot;
 pub mod progress;
+mod record;
+mod resume;
+mod step;
+mod stop;
+mod trainer;
 
+pub use checkpoint::Checkpoint;
+pub use config::{Precision, TrainerConfig};
 pub use confusion::ConfusionMatrix;
+pub use event::{Callback, Event, Flow, Judged, Start, StepEvent};
+pub use finder::{LrFinder, LrFinderConfig};
+pub use folder::Checkpoints;
+pub use jsonl::JsonLines;
+pub use metrics::{
+    Accuracy, Auroc, Average, ClassMetric, Goal, IGNORED, Metric, Metrics, Perplexity, Regression,
+    TopK,
+};
 pub use plot::{Chart, Series};
 pub use progress::Progress;
+pub use record::{Best, EpochRecord, Report, Stop};
+pub use step::Step;
+pub use trainer::Trainer;

@@ -86,6 +86,12 @@ impl Chart {
         self
     }
 
+    /// Writes the chart as an SVG file.
+    pub fn save(&self, path: impl AsRef<std::path::Path>) -> kiln_tensor::Result<()> {
+        let svg = self.to_svg();
+        kiln_tensor::atomic_write(path.as_ref(), |file| file.write_all(svg.as_bytes()))
+    }
+
     /// The chart as an SVG document.
     pub fn to_svg(&self) -> String {
         let names = self.names();

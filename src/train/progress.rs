@@ -8,6 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How long the bar stays as it is before it is drawn again.
 const REDRAW: Duration = Duration::from_millis(100);
+/// How long a log file stays without a line.
+const NEXT_LINE: Duration = Duration::from_secs(60);
 
 /// Shows how far a training run is and how well it does.
 ///
@@ -47,13 +49,27 @@ pub struct Progress {
     epochs_done: usize,
     loss: Mean,
     accuracy: Mean,
+    /// What is shown in the place of loss and accuracy.
+    shown: Option<Shown>,
+    /// Steps that were done before this run.
+    skipped: usize,
     run_start: Instant,
     epoch_start: Instant,
+    /// When the bar was drawn, or a line was written.
+    drawn: Instant,
     output: Output,
 }
 
+struct Shown {
+    /// Steps of the epoch that are done.
+    steps: usize,
+    values: Vec<(String, f64)>,
+    /// What stands at the end, where a narrow terminal cuts it off.
+    detail: String,
+}
+
 enum Output {
-    Terminal { bar: ProgressBar, drawn: Instant },
+    Terminal(ProgressBar),
     Plain(Box<dyn Write + Send>),
 }
 
@@ -81,8 +97,7 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(steps_per_epoch as u64), target);
         let style = ProgressStyle::with_template("{bar:12.cyan} {wide_msg}");
         bar.set_style(style.expect("the template is valid").progress_chars("█▉▊▋▌▍▎▏ "));
-        let drawn = Instant::now();
-        Self::with_output(epochs, steps_per_epoch, Output::Terminal { bar, drawn })
+        Self::with_output(epochs, steps_per_epoch, Output::Terminal(bar))
     }
 
     fn with_output(epochs: usize, steps_per_epoch: usize, output: Output) -> Self {
@@ -93,12 +108,54 @@ impl Progress {
             epochs_done: 0,
             loss: Mean::default(),
             accuracy: Mean::default(),
+            shown: None,
+            skipped: 0,
             run_start: now,
             epoch_start: now,
+            drawn: now,
             output,
         };
         progress.draw();
         progress
+    }
+
+    /// Goes on where an earlier run ended: after so many epochs, and steps of the next one.
+    pub(super) fn resume(&mut self, epochs: usize, steps: usize) {
+        self.epochs_done = epochs;
+        self.skipped = epochs * self.steps_per_epoch + steps;
+        self.shown = Some(Shown { steps, values: Vec::new(), detail: String::new() });
+        self.draw();
+    }
+
+    /// Whether it is time to [`Progress::show`] something. A log file gets a line now and then too,
+    /// for those who wait for a long epoch.
+    pub(super) fn is_due(&self) -> bool {
+        let pause = match self.output {
+            Output::Terminal(_) => REDRAW,
+            Output::Plain(_) => NEXT_LINE,
+        };
+        self.drawn.elapsed() >= pause
+    }
+
+    /// Shows these numbers after so many steps of the epoch.
+    pub(super) fn show(&mut self, steps: usize, values: Vec<(String, f64)>, detail: String) {
+        self.shown = Some(Shown { steps, values, detail });
+        self.drawn = Instant::now();
+        self.draw();
+        if let Output::Plain(_) = self.output {
+            self.print(self.message(self.run_start.elapsed()));
+        }
+    }
+
+    /// Leaves a line.
+    pub(super) fn print(&mut self, line: impl std::fmt::Display) {
+        match &mut self.output {
+            Output::Terminal(bar) => bar.println(line.to_string()),
+            Output::Plain(writer) => {
+                // A line at a time, so that a reader of the log sees it now.
+                let _ = writeln!(writer, "{line}").and_then(|()| writer.flush());
+            }
+        }
     }
 
     /// Counts one step with its mean `loss` and, for a classifier, its `accuracy` from 0 to 1.
@@ -109,12 +166,9 @@ impl Progress {
         if let Some(accuracy) = accuracy {
             self.accuracy.add(accuracy);
         }
-        if let Output::Terminal { drawn, .. } = &mut self.output {
-            let now = Instant::now();
-            if now.duration_since(*drawn) >= REDRAW {
-                *drawn = now;
-                self.draw();
-            }
+        if matches!(self.output, Output::Terminal(_)) && self.is_due() {
+            self.drawn = Instant::now();
+            self.draw();
         }
     }
 
@@ -143,15 +197,10 @@ impl Progress {
             let _ = write!(line, "  {name} {}", metric(name, value, 2));
         }
         let _ = write!(line, "  {}", seconds(self.epoch_start.elapsed()));
-        match &mut self.output {
-            Output::Terminal { bar, .. } => bar.println(line),
-            Output::Plain(writer) => {
-                // A line at a time, so that a reader of the log sees it now.
-                let _ = writeln!(writer, "{line}").and_then(|()| writer.flush());
-            }
-        }
+        self.print(line);
         (self.loss, self.accuracy) = (Mean::default(), Mean::default());
-        self.epoch_start = Instant::now();
+        self.shown = None;
+        (self.epoch_start, self.drawn) = (Instant::now(), Instant::now());
         if self.epochs_done < self.epochs {
             self.draw();
         }
@@ -159,30 +208,45 @@ impl Progress {
 
     /// Ends the run: takes the bar away. Dropping the progress does the same.
     pub fn finish(self) {
-        if let Output::Terminal { bar, .. } = &self.output {
+        if let Output::Terminal(bar) = &self.output {
             bar.finish_and_clear();
         }
     }
 
     fn draw(&self) {
-        if let Output::Terminal { bar, .. } = &self.output {
-            bar.set_position(self.loss.count);
+        if let Output::Terminal(bar) = &self.output {
+            bar.set_position(self.steps() as u64);
             bar.set_message(self.message(self.run_start.elapsed()));
         }
+    }
+
+    /// Steps of the epoch that are done.
+    fn steps(&self) -> usize {
+        self.shown.as_ref().map_or(self.loss.count as usize, |shown| shown.steps)
     }
 
     /// What stands beside the bar, `elapsed` after the start of the run.
     fn message(&self, elapsed: Duration) -> String {
         let epoch = self.epochs_done + 1;
         let mut text = format!("epoch {epoch}/{}", self.epochs);
-        let _ = write!(text, "  step {}/{}", self.loss.count, self.steps_per_epoch);
+        let _ = write!(text, "  step {}", self.steps());
+        // How many there are is not known of a stream.
+        if self.steps_per_epoch > 0 {
+            let _ = write!(text, "/{}", self.steps_per_epoch);
+        }
         for (name, mean) in [("loss", &self.loss), ("accuracy", &self.accuracy)] {
             if mean.count > 0 {
                 let _ = write!(text, "  {name} {}", metric(name, mean.value(), 1));
             }
         }
+        for (name, value) in self.shown.iter().flat_map(|shown| &shown.values) {
+            let _ = write!(text, "  {name} {}", metric(name, *value, 1));
+        }
         if let Some(left) = self.time_left(elapsed) {
             let _ = write!(text, "  ETA {}", clock(left));
+        }
+        if let Some(shown) = self.shown.as_ref().filter(|shown| !shown.detail.is_empty()) {
+            let _ = write!(text, "  {}", shown.detail);
         }
         text
     }
@@ -190,9 +254,10 @@ impl Progress {
     /// The time left at the average pace so far, which includes what is done between the steps.
     fn time_left(&self, elapsed: Duration) -> Option<Duration> {
         let steps = (self.epochs as f64) * (self.steps_per_epoch as f64);
-        let in_epoch = (self.loss.count as f64).min(self.steps_per_epoch as f64);
+        let in_epoch = (self.steps() as f64).min(self.steps_per_epoch as f64);
         let done = self.epochs_done as f64 * self.steps_per_epoch as f64 + in_epoch;
-        let left = elapsed.as_secs_f64() * (steps - done).max(0.0) / done;
+        let pace = elapsed.as_secs_f64() / (done - self.skipped as f64);
+        let left = pace * (steps - done).max(0.0);
         Duration::try_from_secs_f64(left).ok()
     }
 }
@@ -242,154 +307,4 @@ fn clock(time: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-
-    /// Keeps what is written, for plain output and in the place of a terminal.
-    #[derive(Debug, Clone, Default)]
-    struct Captured(Arc<Mutex<String>>);
-
-    impl Captured {
-        fn text(&self) -> String {
-            self.0.lock().unwrap().clone()
-        }
-
-        fn push(&self, text: &str) -> io::Result<()> {
-            self.0.lock().unwrap().push_str(text);
-            Ok(())
-        }
-    }
-
-    impl Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.push(std::str::from_utf8(bytes).unwrap()).map(|()| bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl indicatif::TermLike for Captured {
-        fn width(&self) -> u16 {
-            80
-        }
-
-        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn write_line(&self, text: &str) -> io::Result<()> {
-            self.push(text).and_then(|()| self.push("\n"))
-        }
-
-        fn write_str(&self, text: &str) -> io::Result<()> {
-            self.push(text)
-        }
-
-        fn clear_line(&self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn flush(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// The lines without the time at their end, which differs between runs.
-    fn untimed(text: &str) -> Vec<&str> {
-        text.lines().map(|line| line.rsplit_once("  ").unwrap().0).collect()
-    }
-
-    #[test]
-    fn writes_one_plain_line_per_epoch() {
-        let output = Captured::default();
-        let mut progress = Progress::with_writer(10, 2, output.clone());
-        progress.step(1.0, Some(0.5));
-        progress.step(0.5, Some(1.0));
-        assert_eq!((progress.loss(), progress.accuracy()), (0.75, 0.75));
-        assert_eq!(output.text(), "");
-        progress.epoch_end(&[("valid loss", 0.25), ("valid accuracy", 0.96944)]);
-        progress.step(0.125, None);
-        progress.epoch_end(&[]);
-        progress.finish();
-        let text = output.text();
-        let expected = [
-            "epoch  1/10  loss 0.7500  accuracy 75.00 %  valid loss 0.2500  valid accuracy 96.94 %",
-            "epoch  2/10  loss 0.1250",
-        ];
-        assert_eq!(untimed(&text), expected);
-        assert!(text.lines().all(|line| line.ends_with(" s")), "{text}");
-    }
-
-    #[test]
-    fn says_nothing_of_what_was_not_measured() {
-        let output = Captured::default();
-        let mut progress = Progress::with_writer(0, 0, output.clone());
-        assert!(progress.loss().is_nan() && progress.accuracy().is_nan());
-        progress.epoch_end(&[]);
-        assert_eq!(untimed(&output.text()), ["epoch 1/0"]);
-    }
-
-    #[test]
-    fn goes_on_when_nothing_can_be_written() {
-        struct Closed;
-        impl Write for Closed {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let mut progress = Progress::with_writer(1, 1, Closed);
-        progress.step(1.0, None);
-        progress.epoch_end(&[]);
-    }
-
-    #[test]
-    fn shows_a_bar_on_a_terminal() {
-        let terminal = Captured::default();
-        let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), 255);
-        let mut progress = Progress::with_target(20, 45, target);
-        for _ in 0..1000 {
-            progress.step(0.1234, Some(0.981));
-        }
-        let text = terminal.text();
-        assert!(text.matches("step").count() < 100, "not every step is drawn");
-        progress.loss = Mean { sum: 0.1234, count: 1 };
-        // 899 of the 900 steps are left, each at the pace of the first.
-        let message = progress.message(Duration::from_secs(1));
-        let expected = "epoch 1/20  step 1/45  loss 0.1234  accuracy 98.1 %  ETA 14:59";
-        assert_eq!(message, expected);
-        progress.epoch_end(&[]);
-        assert!(terminal.text().contains("epoch  1/20  loss 0.1234  accuracy 98.10 %"));
-        assert!(terminal.text().contains("epoch 2/20  step 0/45"));
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!(metric("loss", 12345.678, 2), "1.235e4");
-        assert_eq!(metric("loss", 0.00012, 2), "1.200e-4");
-        assert_eq!(metric("loss", f64::NAN, 2), "NaN");
-        assert_eq!(clock(Duration::from_secs(3)), "0:03");
-        assert_eq!(clock(Duration::from_secs(3600 + 62)), "1:01:02");
-        assert_eq!(seconds(Duration::from_millis(1234)), "1.2 s");
-        assert_eq!(seconds(Duration::from_secs(75)), "1:15");
-    }
-}
+mod tests;

@@ -1,0 +1,5 @@
+//! The trainer and its parts.
+
+mod checkpoint;
+mod fit;
+mod metrics;

@@ -39,19 +39,17 @@ pub(crate) enum Origin {
 /// An operation that was applied to tracked tensors.
 pub(crate) struct Step {
     pub op: Op,
-    pub inputs: SmallVec<[Input; 2]>,
+    /// Where the gradients of the inputs go.
+    pub parents: SmallVec<[Option<Parent>; 3]>,
+    /// Shapes and dtypes of the inputs. `None`: all have those of the one output. So it is with
+    /// nearly all elementwise operations, and shapes are the largest part of a node.
+    metas: Option<Box<[Meta]>>,
     /// How many outputs there are.
     pub outputs: usize,
     /// The line that applied it.
     pub caller: &'static Location<'static>,
     /// Taken by backward, so that memory is free as soon as it was used.
     saved: Mutex<Option<Saved>>,
-}
-
-/// What is always known of an input.
-pub(crate) struct Input {
-    pub meta: Meta,
-    pub parent: Option<Parent>,
 }
 
 /// Where the gradient of an input goes.
@@ -71,7 +69,7 @@ impl Parent {
 /// The values that the operation's spec says backward needs.
 #[derive(Clone, Default)]
 pub(crate) struct Saved {
-    pub inputs: SmallVec<[Option<AnyTensor>; 2]>,
+    pub inputs: SmallVec<[Option<AnyTensor>; 3]>,
     /// Not tracked: an output that held its own node would never be freed.
     pub outputs: SmallVec<[Option<AnyTensor>; 1]>,
 }
@@ -98,8 +96,8 @@ impl Node {
             Origin::Hook(hook) => (None, Some(&hook.parent)),
             Origin::Leaf | Origin::Segment(_) => (None, None),
         };
-        let inputs = step.into_iter().flat_map(|step| &step.inputs);
-        inputs.filter_map(|input| input.parent.as_ref()).chain(hook).map(|parent| &parent.node)
+        let parents = step.into_iter().flat_map(|step| step.parents.iter().flatten());
+        parents.chain(hook).map(|parent| &parent.node)
     }
 }
 
@@ -110,6 +108,7 @@ pub(crate) fn next_id() -> u64 {
 }
 
 /// The node that tracks a tensor, if it is one of this tape.
+#[inline(always)]
 pub(crate) fn parent(tracked: &Tracked) -> Option<Parent> {
     let node: Arc<dyn Any + Send + Sync> = tracked.node.clone();
     let node = node.downcast::<Node>().ok()?;
@@ -137,24 +136,14 @@ impl Track for Node {
             let rule = format!("has no gradient ({reason}); `detach` its inputs");
             return Err(Error::Autograd { op: op.spec().name(), rule });
         }
-        // Filled where it lies: a node is larger than what an addition takes time to copy.
-        let mut node = Node::new(Origin::Step(Step {
-            op: op.clone(),
-            inputs: SmallVec::new(),
-            outputs: outputs.len(),
-            caller,
-            saved: Mutex::new(Some(Saved::default())),
-        }));
-        if let Some(Node { origin: Origin::Step(step), .. }) = Arc::get_mut(&mut node) {
-            step.fill(inputs, outputs);
-        }
+        let node = Node::new(Origin::Step(Step::new(op, inputs, outputs, caller)));
         if let [output] = outputs {
-            output.track(Tracked { node, output: 0 });
+            output.track(node, 0);
             return Ok(());
         }
         for (i, output) in outputs.iter_mut().enumerate() {
             if output.dtype().is_differentiable() {
-                output.track(Tracked { node: node.clone(), output: i as u32 });
+                output.track(node.clone(), i as u32);
             }
         }
         Ok(())
@@ -163,16 +152,24 @@ impl Track for Node {
 
 impl Step {
     /// Notes where gradients go, and saves what backward needs.
-    fn fill(&mut self, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
+    #[inline]
+    fn new(
+        op: &Op,
+        inputs: &[&AnyTensor],
+        outputs: &[AnyTensor],
+        caller: &'static Location<'static>,
+    ) -> Self {
         let mut wanted = 0;
+        let mut parents = SmallVec::new();
         for (i, input) in inputs.iter().enumerate() {
             let parent = input.tracked().and_then(parent);
             wanted |= (parent.is_some() as u32) << i.min(31);
-            self.inputs.push(Input { meta: input.meta(), parent });
+            parents.push(parent);
         }
-        let keeps = self.op.spec().keeps(wanted);
-        let saved = self.saved.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(saved) = saved else { return };
+        let alike = outputs.len() == 1 && inputs.iter().all(|input| input.is_like(&outputs[0]));
+        let metas = (!alike).then(|| inputs.iter().map(|input| input.meta()).collect());
+        let keeps = op.spec().keeps(wanted);
+        let mut saved = Saved::default();
         let kept = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
         if keeps.inputs != 0 {
             let keep =
@@ -185,6 +182,13 @@ impl Step {
             };
             saved.outputs.extend(outputs.iter().enumerate().map(keep));
         }
+        let (op, outputs, saved) = (op.clone(), outputs.len(), Mutex::new(Some(saved)));
+        Self { op, parents, metas, outputs, caller, saved }
+    }
+
+    /// Shape and dtype of input `i`, given those of the first output.
+    pub fn meta<'a>(&'a self, i: usize, output: &'a Meta) -> &'a Meta {
+        self.metas.as_ref().map_or(output, |metas| &metas[i])
     }
 
     /// The saved values; afterwards they are gone, unless they are to be retained. `None` if they
@@ -227,12 +231,14 @@ impl Node {
                 return orphan(hook.parent.node);
             }
         };
-        let parents = step.inputs.iter_mut().filter_map(|input| input.parent.take());
+        let parents = step.parents.iter_mut().filter_map(Option::take);
         parents.for_each(|parent| orphan(parent.node));
-        let saved = step.saved.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let inputs = saved.into_iter().flat_map(|saved| saved.inputs).flatten();
-        for tracked in inputs.filter_map(AnyTensor::into_tracked) {
-            if let Some(parent) = parent(&tracked) {
+        let saved = step.saved.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let inputs = saved.iter_mut().flat_map(|saved| &mut saved.inputs);
+        for input in inputs.filter_map(Option::take) {
+            if let Some(tracked) = input.into_tracked()
+                && let Some(parent) = parent(&tracked)
+            {
                 drop(tracked);
                 orphan(parent.node);
             }

@@ -144,13 +144,15 @@ impl Walk<'_> {
                         use `Backward::new().retain_graph()` for the first one";
             return Err(Error::Autograd { op: step.op.spec().name(), rule: rule.into() });
         };
-        let context = Context { node, step, saved, walk: self };
+        let Some(first) = gradients.iter().flatten().next() else { return Ok(()) };
+        let output = first.meta();
+        let context = Context { node, step, saved, output, walk: self };
         // A rule computes in the types of the forward pass. Its own operations mean nothing to the
         // user: its results are checked for bad numbers instead.
         let results = no_autocast(|| ignore_anomaly(|| rules::gradients(context, gradients)))?;
-        for (i, (input, gradient)) in step.inputs.iter().zip(results).enumerate() {
-            if let (Some(parent), Some(gradient)) = (&input.parent, gradient) {
-                debug_assert_eq!(gradient.meta(), input.meta, "{:?}", step.op);
+        for (i, (parent, gradient)) in step.parents.iter().zip(results).enumerate() {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
+                debug_assert_eq!(gradient.meta(), *step.meta(i, &output), "{:?}", step.op);
                 anomaly::check_gradient(step, i, &gradient)?;
                 self.arrive(pending, parent, gradient);
             }

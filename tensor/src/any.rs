@@ -1,8 +1,10 @@
 //! The tensor of any rank and kind, on which everything is built.
 
-use std::sync::Arc;
+// An `Arc` without weak references: it is freed by one atomic operation instead of two, and asking
+// whether it is shared takes none. A small operation does each several times.
+use triomphe::{Arc, UniqueArc};
 
-use crate::apply::{Outputs, Tracked, apply, apply_owned, create};
+use crate::apply::{Outputs, Track, Tracked, apply, apply_owned, create};
 use crate::buffer::Buffer;
 use crate::bytes::Bytes;
 use crate::error::OrFail;
@@ -17,6 +19,11 @@ use crate::{DType, Device, Error, Result, Shape};
 /// writes in place copies a shared buffer first.
 #[derive(Clone)]
 pub struct AnyTensor(Arc<Inner>);
+
+/// What the last holder of an `Arc` held.
+fn into_inner<T>(arc: Arc<T>) -> Option<T> {
+    Arc::into_unique(arc).map(UniqueArc::into_inner)
+}
 
 struct Inner {
     buffer: Arc<Buffer>,
@@ -50,7 +57,7 @@ impl AnyTensor {
 
     /// Whether both have one shape, dtype and device.
     #[inline]
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
+    pub fn is_like(&self, other: &Self) -> bool {
         self.dtype() == other.dtype()
             && self.device() == other.device()
             && self.shape_ref() == other.shape_ref()
@@ -80,8 +87,8 @@ impl AnyTensor {
             return Err(self);
         }
         let Inner { buffer, layout, dtype, tracked } =
-            Arc::into_inner(self.0).expect("this is the only handle");
-        let buffer = Arc::into_inner(buffer).expect("this is the only tensor in it");
+            into_inner(self.0).expect("this is the only handle");
+        let buffer = into_inner(buffer).expect("this is the only tensor in it");
         buffer.into_host().map_err(|buffer| {
             Self(Arc::new(Inner { buffer: Arc::new(buffer), layout, dtype, tracked }))
         })
@@ -153,17 +160,19 @@ impl AnyTensor {
     }
 
     /// Attaches what tracks a tensor that was just made.
-    pub fn track(&mut self, tracked: Tracked) {
+    // By its parts: a struct would go through memory, and be read before it is written there.
+    #[inline]
+    pub fn track(&mut self, node: std::sync::Arc<dyn Track>, output: u32) {
         match Arc::get_mut(&mut self.0) {
-            Some(inner) => inner.tracked = Some(tracked),
-            None => *self = self.with_tracked(Some(tracked)),
+            Some(inner) => inner.tracked = Some(Tracked { node, output }),
+            None => *self = self.with_tracked(Some(Tracked { node, output })),
         }
     }
 
     /// Takes the handle apart and returns what tracked the tensor, if this was the last handle.
     /// A tape uses it to drop long graphs without recursion.
     pub fn into_tracked(self) -> Option<Tracked> {
-        Arc::into_inner(self.0).and_then(|inner| inner.tracked)
+        into_inner(self.0).and_then(|inner| inner.tracked)
     }
 
     /// The same values with nothing tracking them.

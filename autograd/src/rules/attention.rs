@@ -12,7 +12,7 @@ pub(super) fn attention(
     cx: &mut Context<'_>,
     outputs: &[Option<AnyTensor>],
 ) -> Results {
-    let count = cx.step.inputs.len();
+    let count = cx.step.parents.len();
     let wants = std::array::from_fn(|i| i < count && cx.wants(i));
     if wants == [false; 4] || outputs.iter().all(Option::is_none) {
         return (0..count).map(|_| None).collect();

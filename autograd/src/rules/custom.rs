@@ -18,8 +18,8 @@ pub(super) fn by_rule(
     let kept = Kept { outputs: outputs.collect(), inputs: cx.saved.inputs.clone() };
     let gradients = rule.gradients(&kept, dys)?;
     let error = |rule: String| Error::Autograd { op: op.name(), rule };
-    if gradients.len() != cx.step.inputs.len() {
-        let (inputs, found) = (cx.step.inputs.len(), gradients.len());
+    if gradients.len() != cx.step.parents.len() {
+        let (inputs, found) = (cx.step.parents.len(), gradients.len());
         return Err(error(format!("has {inputs} inputs, but its rule gave {found} gradients")));
     }
     let text = |meta: &Meta| format!("{} {}", meta.dtype, meta.shape);

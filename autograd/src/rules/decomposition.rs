@@ -18,11 +18,11 @@ pub(super) fn through_decomposition(
     // graph stays connected to what the input came from, for the next order.
     let mut boundary: SmallVec<[Option<(u64, u32)>; 4]> = SmallVec::new();
     let mut inputs: SmallVec<[AnyTensor; 4]> = SmallVec::new();
-    for (i, input) in cx.step.inputs.iter().enumerate() {
+    for i in 0..cx.step.parents.len() {
         // What the spec does not keep enters only linearly (a bias): any value gives its gradient.
         let zeros = || {
             AnyTensor::full(
-                input.meta,
+                *cx.meta(i),
                 0,
                 dys.iter().flatten().next().expect("a gradient").device(),
             )

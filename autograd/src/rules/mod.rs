@@ -48,13 +48,15 @@ pub(crate) struct Context<'a> {
     pub node: &'a std::sync::Arc<Node>,
     pub step: &'a Step,
     pub saved: Saved,
+    /// Shape and dtype of the first output, of which the gradient is at hand.
+    pub output: Meta,
     pub walk: &'a Walk<'a>,
 }
 
 impl Context<'_> {
     /// Whether someone asked for the gradient of input `i`.
     fn wants(&self, i: usize) -> bool {
-        self.step.inputs[i].parent.as_ref().is_some_and(|parent| self.walk.wants(parent))
+        self.step.parents[i].as_ref().is_some_and(|parent| self.walk.wants(parent))
     }
 
     /// Input `i`, which the spec keeps.
@@ -72,7 +74,7 @@ impl Context<'_> {
     }
 
     fn meta(&self, i: usize) -> &Meta {
-        &self.step.inputs[i].meta
+        self.step.meta(i, &self.output)
     }
 
     fn shape(&self, i: usize) -> &Shape {
@@ -118,7 +120,7 @@ pub(crate) fn gradients(
         return through_decomposition(&cx, &outputs);
     }
     let Some(dy) = outputs[0].take() else {
-        return Ok(cx.step.inputs.iter().map(|_| None).collect());
+        return Ok(cx.step.parents.iter().map(|_| None).collect());
     };
     // For a function with a complex derivative `f'`, the gradient `dL/dre + i dL/dim` is
     // `conj(f') dy`, while the rules say `f' dy`: they are applied between two conjugations.
@@ -141,7 +143,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
     let op = &cx.step.op;
     Ok(match op {
         Op::View(view) => one(view_gradient(view, dy, cx.shape(0))),
-        Op::Unview(op) => one(match &op.view {
+        Op::Unview(op) => one(match &*op.view {
             View::Reshape(shape) => dy.reshape(*shape),
             view => dy.apply(view.clone(), &[]),
         }),
@@ -168,7 +170,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
         }
         Op::Reduce(op) => one(reduce(op, cx, &dy)),
         Op::Cat(op) => {
-            let parts = cat_parts(cx.step.inputs.iter().map(|input| input.meta.shape[op.axis]));
+            let parts = cat_parts((0..cx.step.parents.len()).map(|i| cx.shape(i)[op.axis]));
             let part = |(i, (start, len))| cx.wants(i).then(|| dy.narrow(op.axis, start, len));
             parts.into_iter().enumerate().map(part).collect()
         }
@@ -272,7 +274,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
             let mut inputs: SmallVec<[&AnyTensor; 5]> = smallvec![&targets, &log_sum, &total, &dy];
             inputs.extend(&weight);
             let dx = logits.apply(CrossEntropyBackward { loss: *op }, &inputs);
-            std::iter::once(Some(dx)).chain(cx.step.inputs[1..].iter().map(|_| None)).collect()
+            std::iter::once(Some(dx)).chain(cx.step.parents[1..].iter().map(|_| None)).collect()
         }
         // The same elements are dropped again.
         Op::Dropout(op) => one(dy.apply(op.clone(), &[])),
@@ -345,7 +347,7 @@ fn matmul(op: &MatMul, cx: &mut Context<'_>, dy: AnyTensor) -> Results {
             // What entered the activation was not kept, but can be computed again.
             let pre = MatMul { bias: op.bias, activation: None };
             let inputs: SmallVec<[AnyTensor; 3]> =
-                (0..cx.step.inputs.len()).map(|i| cx.input(i)).collect();
+                (0..cx.step.parents.len()).map(|i| cx.input(i)).collect();
             let rest: SmallVec<[&AnyTensor; 2]> = inputs[1..].iter().collect();
             activation_gradient(activation, inputs[0].apply(pre, &rest), &dy)
         }
@@ -354,7 +356,7 @@ fn matmul(op: &MatMul, cx: &mut Context<'_>, dy: AnyTensor) -> Results {
     let [a_shape, b_shape] = [*cx.shape(0), *cx.shape(1)];
     // The weight of a linear layer arrives transposed. Its gradient is computed transposed as well,
     // so that it lies in memory as the weight itself does.
-    let transposed = cx.step.inputs[1].parent.as_ref().is_some_and(|parent| {
+    let transposed = cx.step.parents[1].as_ref().is_some_and(|parent| {
         matches!(&parent.node.origin, Origin::Step(Step { op: Op::View(View::Permute(_)), .. }))
     });
     let mut results = cx.two(

@@ -20,7 +20,7 @@ pub(super) fn recurrent(
         return through_decomposition(cx, dys);
     }
     let Some(some) = dys.iter().flatten().next() else {
-        return Ok(cx.step.inputs.iter().map(|_| None).collect());
+        return Ok(cx.step.parents.iter().map(|_| None).collect());
     };
     let device = some.device();
     let (w, y) = (cx.input(1), cx.output(0));
@@ -42,7 +42,7 @@ pub(super) fn recurrent(
         RecurrentCell::Tanh | RecurrentCell::Relu => {}
     }
     rest.extend(dys);
-    let last = cx.step.inputs.len() - 1;
+    let last = cx.step.parents.len() - 1;
     rest.extend(op.lengths.then(|| cx.input(last)));
     let backward = RecurrentBackward { layer: *op };
     let results = w.apply_all(backward, &rest.iter().collect::<SmallVec<[&AnyTensor; 10]>>());

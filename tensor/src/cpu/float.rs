@@ -17,6 +17,7 @@ pub(super) trait Float:
     + Mul<Output = Self>
     + Div<Output = Self>
     + AddAssign
+    + Into<f64>
 {
     const ZERO: Self;
     const ONE: Self;

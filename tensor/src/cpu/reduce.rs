@@ -1,14 +1,14 @@
 //! Reductions.
 //!
 //! Elements are combined over a fixed tree that depends on the shape alone: lanes of a vector
-//! within a block, blocks within a segment, segments in order. Block results are carried on in
+//! within a block, blocks within a segment, segments in order. What a block gives is carried on in
 //! double precision, so sums of f32 are accurate for any length, and the bits are the same on any
 //! number of threads.
 
 use smallvec::SmallVec;
 
 use super::access::{Compute, pointer};
-use super::fold::fold;
+use super::fold::{LANES, lanes, tree};
 use super::parallel::{Shared, chunks, rows};
 use super::pool::Scratch;
 use super::simd::{Isa, Kernel, dispatch};
@@ -133,35 +133,45 @@ impl<T: Combine> Rows<'_, T> {
         for (&start, out) in starts.iter().zip(out) {
             // SAFETY: the maker of `Rows` promises rows of `n` elements.
             let row = unsafe { std::slice::from_raw_parts(first.add(start), n) };
-            *out = T::Wide::start(kind);
-            for x in row.chunks(BLOCK) {
-                *out = T::Wide::combine(kind, *out, block(kind, x).widen());
+            let join = |a, b| T::Wide::combine(kind, a, b);
+            if n < LANES {
+                let wide = row.iter().map(|&x| x.widen());
+                *out = wide.fold(T::Wide::start(kind), join);
+                continue;
             }
+            let mut wide = [T::Wide::start(kind); LANES];
+            for x in row.chunks(BLOCK) {
+                let block = block(kind, x);
+                for i in 0..LANES {
+                    wide[i] = T::Wide::combine(kind, wide[i], block[i].widen());
+                }
+            }
+            *out = tree(wide, join);
         }
     }
 }
 
-/// Combines one block.
+/// Combines one block, as far as its lanes.
 #[inline(always)]
-fn block<T: Combine>(kind: ReduceKind, x: &[T]) -> T {
+fn block<T: Combine>(kind: ReduceKind, x: &[T]) -> [T; LANES] {
     match kind {
         ReduceKind::Sum | ReduceKind::Mean | ReduceKind::Prod => {
-            fold(x, T::start(kind), |x| x, |a, b| T::combine(kind, a, b))
+            lanes(x, T::start(kind), |x| x, |a, b| T::combine(kind, a, b))
         }
         ReduceKind::Max | ReduceKind::Any => extremum(x, T::start(kind), T::larger),
         ReduceKind::Min | ReduceKind::All => extremum(x, T::start(kind), T::smaller),
     }
 }
 
-/// The largest or smallest element; NaN if there is one.
+/// The largest or smallest elements; NaN if there is one.
 #[inline(always)]
 #[allow(clippy::eq_op)]
-fn extremum<T: Combine>(x: &[T], start: T, join: impl Fn(T, T) -> T + Copy) -> T {
+fn extremum<T: Combine>(x: &[T], start: T, join: impl Fn(T, T) -> T + Copy) -> [T; LANES] {
     // Not equal to itself: NaN, over which `join` passes.
     if x.iter().fold(0, |found, x| found | (x != x) as u32) != 0 {
-        return x.iter().copied().find(|x| x != x).expect("it was found");
+        return [x.iter().copied().find(|x| x != x).expect("it was found"); LANES];
     }
-    fold(x, start, |x| x, join)
+    lanes(x, start, |x| x, join)
 }
 
 /// Combines rows of as many elements as `out`, `stride` apart, lane by lane.

@@ -5,7 +5,7 @@
 
 use super::access::{Dense, Sink, float_type};
 use super::float::Float;
-use super::fold::{max, sum, sum_padded, sum2};
+use super::fold::{LANES, max, sum, sum_padded, sum2, total};
 use super::loss::BLOCK;
 use super::parallel::{Shared, rows};
 use super::simd::{Isa, Kernel, dispatch};
@@ -24,8 +24,8 @@ fn around(shape: &Shape, axis: usize) -> [usize; 3] {
     [shape[..axis].iter().product(), shape[axis], shape[axis + 1..].iter().product()]
 }
 
-/// Rows of `n` elements: `y = softmax(x)`. Each step runs over all rows before the next, so that
-/// exponentials fill whole vectors however short the rows are.
+/// Rows of `n` elements: `y = softmax(x)`. Short rows make each step together before the next, so
+/// that exponentials fill whole vectors; a long one is summed while its exponentials are made.
 struct Rows<'a, T> {
     log: bool,
     n: usize,
@@ -38,6 +38,13 @@ impl<T: Float> Kernel for Rows<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let Rows { log, n, x, y } = self;
+        if !log && n >= LONG {
+            for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
+                let scale = T::ONE / exponentials::<T, I>(x, max(x), y);
+                y.iter_mut().for_each(|y| *y = *y * scale);
+            }
+            return;
+        }
         for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
             let max = max(x);
             y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - max);
@@ -58,6 +65,28 @@ impl<T: Float> Kernel for Rows<'_, T> {
             }
         }
     }
+}
+
+/// `y = e^(x - max)`, and their sum.
+#[inline(always)]
+fn exponentials<T: Float, I: Isa>(x: &[T], max: T, y: &mut [T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let ((blocks, x), (y_blocks, y)) = (x.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
+    for (x, y) in blocks.iter().zip(y_blocks) {
+        for i in 0..LANES {
+            y[i] = (x[i] - max).exp_below::<I>();
+            lanes[i] += y[i];
+        }
+    }
+    // The exponential of the padding is zero.
+    let mut last = [T::LOWEST; LANES];
+    last[..x.len()].copy_from_slice(x);
+    for i in 0..LANES {
+        last[i] = (last[i] - max).exp_below::<I>();
+        lanes[i] += last[i];
+    }
+    y.copy_from_slice(&last[..y.len()]);
+    total(lanes)
 }
 
 /// A strip of columns `inner` apart: `n` rows of at most [`STRIP`] elements.

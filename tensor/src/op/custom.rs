@@ -132,7 +132,7 @@ pub trait GradientRule {
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// The inputs.
-    pub inputs: SmallVec<[Option<AnyTensor>; 2]>,
+    pub inputs: SmallVec<[Option<AnyTensor>; 3]>,
     /// The outputs.
     pub outputs: SmallVec<[Option<AnyTensor>; 1]>,
 }

@@ -186,8 +186,8 @@ impl Operation for View {
 /// `x`: the view's shape, float or int. Result: `shape`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unview {
-    /// The view.
-    pub view: View,
+    /// The view. Boxed, or it would make every operation larger: nodes of the tape hold one.
+    pub view: Box<View>,
     /// The shape that it was taken of.
     pub shape: Shape,
 }
@@ -199,7 +199,7 @@ impl Operation for Unview {
 
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let [x] = check::arity(self.name(), inputs)?;
-        if matches!(self.view, View::AsReal | View::AsComplex) {
+        if matches!(*self.view, View::AsReal | View::AsComplex) {
             return Err(check::argument(self.name(), "complex views are each other's gradient"));
         }
         let layout = self.view.layout(&Layout::contiguous(self.shape))?;
@@ -226,7 +226,7 @@ impl Operation for Unview {
             }
             let shape = case.inputs[0].shape;
             let layout = view.layout(&Layout::contiguous(shape)).expect("a valid sample");
-            samples.case(Unview { view, shape }, [float(*layout.shape())]);
+            samples.case(Unview { view: view.into(), shape }, [float(*layout.shape())]);
         }
     }
 }

@@ -177,9 +177,13 @@ impl AnyTensor {
             return self.clone();
         }
         let fits = shape.num_elements() == self.num_elements();
-        let viewable = !fits || self.layout().reshape(&shape).is_some();
-        let source = if viewable { self.clone() } else { self.contiguous() };
-        source.apply(View::Reshape(shape), &[])
+        let layout = if fits { self.layout().reshape(&shape) } else { None };
+        match layout {
+            // With nothing to be recorded, the view is all there is to do.
+            Some(layout) if self.tracked().is_none() => self.view_as(layout, self.dtype()),
+            None if fits => self.contiguous().apply(View::Reshape(shape), &[]),
+            _ => self.apply(View::Reshape(shape), &[]),
+        }
     }
 
     /// Axis `i` of the result is axis `axes[i]`.
@@ -235,7 +239,7 @@ impl AnyTensor {
     /// The gradient of a tensor of `shape` through `view`.
     #[track_caller]
     pub fn unview(&self, view: View, shape: Shape) -> Self {
-        self.apply(Unview { view, shape }, &[])
+        self.apply(Unview { view: view.into(), shape }, &[])
     }
 
     /// Combines all elements along `axes`.

@@ -12,6 +12,8 @@
 #[cfg(target_arch = "x86_64")]
 use super::super::simd::{Avx2, Avx512};
 use super::super::simd::{Baseline, Level};
+#[cfg(target_arch = "x86_64")]
+use super::registers::Avx512Bf16;
 use super::registers::Registers;
 use super::vector::{self, Lines};
 
@@ -134,7 +136,7 @@ where
 /// Compiles [`tile`] for one instruction set and element type, at each of the listed heights.
 macro_rules! tiles {
     ($name:ident, $t:ty, $isa:ty, $($feature:literal)?, [$($rows:literal)*]) => {
-        static $name: Tiles<$t> = {
+        pub(super) static $name: Tiles<$t> = {
             $(#[target_feature(enable = $feature)])?
             unsafe fn kernel<const R: usize, const V: usize, const C: bool>(job: &Job<$t>) {
                 // SAFETY: passed on to the caller, who has the same duties.
@@ -166,6 +168,10 @@ macro_rules! tiles {
 // 28 of the 32 registers are sums, 2 hold the line of B and 2 the numbers of A.
 #[cfg(target_arch = "x86_64")]
 tiles!(AVX512_F32, f32, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",
+    [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
+#[cfg(target_arch = "x86_64")]
+tiles!(AVX512_BF16, f32, Avx512Bf16,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma",
     [1 2 3 4 5 6 7 8 9 10 11 12 13 14]);
 #[cfg(target_arch = "x86_64")]
 tiles!(AVX512_F64, f64, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma",

@@ -16,6 +16,7 @@
 mod gathered;
 mod kernel;
 mod pack;
+mod pairs;
 mod product;
 mod registers;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use super::simd::{self, Isa, Level};
 pub(crate) use gathered::{Gathered, Start, Table};
 pub(crate) use kernel::{Job, Tiles};
 pub(crate) use pack::{Source, Strided, with_buffer};
-use product::Product;
+pub(crate) use product::Product;
 pub(crate) use registers::{RegisterKernel, Registers};
 use std::ops::Add;
 
@@ -36,6 +37,15 @@ pub(crate) trait Real: pack::Stored<Self> + Add<Output = Self> {
     fn tiles(level: Level) -> &'static Tiles<Self>;
     /// Runs a loop written with registers, compiled for the best instruction set of this processor.
     fn vectorised<K: RegisterKernel<Self>>(kernel: K);
+    /// Computes a product by kernels for its operands as they are stored, if there are such; whether
+    /// it did.
+    ///
+    /// # Safety
+    /// As for [`gemm`].
+    unsafe fn as_stored(product: &Product<'_, Self>, threads: Threads) -> bool {
+        let _ = (product, threads);
+        false
+    }
     /// The kernels of gathered products, as [`Real::tiles`].
     fn gathered(level: Level) -> &'static Table<Self>;
     /// `block` transposed.
@@ -49,6 +59,11 @@ impl Real for f32 {
     }
     fn vectorised<K: RegisterKernel<f32>>(kernel: K) {
         registers::dispatch!(f32, kernel, simd::level())
+    }
+    #[inline]
+    unsafe fn as_stored(product: &Product<'_, f32>, threads: Threads) -> bool {
+        // SAFETY: passed on to the caller.
+        unsafe { pairs::run(product, threads) }
     }
     #[inline]
     fn gathered(level: Level) -> &'static Table<f32> {
@@ -122,5 +137,9 @@ pub(crate) unsafe fn gemm<T: Real>(
     let tiles = T::tiles(simd::level());
     let product = Product { tiles, m, n, k, a, b, c, c_stride, accumulate, epilogue };
     // SAFETY: passed on to the caller; the level is that of this processor.
-    unsafe { product.run(threads) }
+    unsafe {
+        if !T::as_stored(&product, threads) {
+            product.run(threads)
+        }
+    }
 }

@@ -26,6 +26,12 @@ pub(crate) trait Source<T>: Sync {
     fn direct(&self) -> Option<Direct<T>> {
         None
     }
+
+    /// The operand in memory, if it is stored there as bf16.
+    #[inline]
+    fn halves(&self) -> Option<Direct<bf16>> {
+        None
+    }
 }
 
 /// An operand in memory: element `(line, k)` is at `start + line * line_stride + k * depth_stride`.
@@ -51,6 +57,19 @@ impl<T> Copy for Direct<T> {}
 unsafe impl<T: Sync> Send for Direct<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for Direct<T> {}
+
+impl<S: 'static> Direct<S> {
+    /// The same, if `T` is the type of the elements.
+    #[inline]
+    fn stored_as<T: 'static>(self) -> Option<Direct<T>> {
+        let Self { start, line_stride, depth_stride } = self;
+        (TypeId::of::<S>() == TypeId::of::<T>()).then(|| Direct {
+            start: start.cast(),
+            line_stride,
+            depth_stride,
+        })
+    }
+}
 
 impl<T> Direct<T> {
     /// Address of an element; computing it is always sound, reading it is up to the caller.
@@ -130,12 +149,12 @@ impl<T: Real, S: Stored<T>> Source<T> for Strided<'_, S> {
 
     #[inline]
     fn direct(&self) -> Option<Direct<T>> {
-        let Direct { start, line_stride, depth_stride } = self.at;
-        (TypeId::of::<S>() == TypeId::of::<T>()).then(|| Direct {
-            start: start.cast(),
-            line_stride,
-            depth_stride,
-        })
+        self.at.stored_as()
+    }
+
+    #[inline]
+    fn halves(&self) -> Option<Direct<bf16>> {
+        self.at.stored_as()
     }
 }
 

@@ -44,7 +44,7 @@ const SMALL_RIGHT: usize = 1 << 16;
 const SHORT: usize = 1 << 25;
 
 /// A product to be computed.
-pub(super) struct Product<'a, T: 'static> {
+pub(crate) struct Product<'a, T: 'static> {
     pub tiles: &'static Tiles<T>,
     pub m: usize,
     pub n: usize,

@@ -92,6 +92,34 @@ fn sum_f64(x: __m256d) -> f64 {
     _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)))
 }
 
+/// Registers of 16 pairs of bf16, whose products are added to 16 numbers of f32.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Avx512Bf16;
+
+#[cfg(target_arch = "x86_64")]
+impl Isa for Avx512Bf16 {
+    const F32_LANES: usize = Avx512::F32_LANES;
+    #[inline(always)]
+    fn mul_add_f32(a: f32, b: f32, c: f32) -> f32 {
+        Avx512::mul_add_f32(a, b, c)
+    }
+    #[inline(always)]
+    fn mul_add_f64(a: f64, b: f64, c: f64) -> f64 {
+        Avx512::mul_add_f64(a, b, c)
+    }
+}
+
+/// The sum of `c` and of both products of each pair of `a` with that of `b`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+#[inline]
+fn multiply_pairs(a: __m512, b: __m512, c: __m512) -> __m512 {
+    // SAFETY: both types are 512 bits without invalid patterns.
+    let [a, b] = unsafe { std::mem::transmute::<[__m512; 2], [__m512bh; 2]>([a, b]) };
+    _mm512_dpbf16_ps(c, a, b)
+}
+
 /// Implements [`Registers`] by the named intrinsics.
 #[cfg(target_arch = "x86_64")]
 macro_rules! registers {
@@ -194,6 +222,23 @@ registers!(
     |m, p| _mm512_maskz_loadu_pd(m, p),
     |m, p, v| _mm512_mask_storeu_pd(p, m, v),
     |x| sum_f64(_mm256_add_pd(_mm512_castpd512_pd256(x), _mm512_extractf64x4_pd::<1>(x)))
+);
+#[cfg(target_arch = "x86_64")]
+registers!(
+    Avx512Bf16,
+    f32,
+    __m512,
+    __mmask16,
+    16,
+    _mm512_set1_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_add_ps,
+    multiply_pairs,
+    |n| u16::MAX >> (16 - n),
+    |m, p| _mm512_maskz_loadu_ps(m, p),
+    |m, p, v| _mm512_mask_storeu_ps(p, m, v),
+    |x| sum_f32(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x)))
 );
 // A masked store of AVX2 takes tens of cycles on some processors, so whole vectors avoid it.
 #[cfg(target_arch = "x86_64")]

@@ -15,23 +15,22 @@ pub fn device(name: &str) -> Result<Device> {
     if name == "cpu" {
         return Ok(Device::cpu());
     }
-    if name == "cuda" || name.starts_with("cuda:") {
-        return Err(error(format!("{name} can not be used: {}", why_no_cuda())));
+    let number = if name == "cuda" { Some("0") } else { name.strip_prefix("cuda:") };
+    if let Some(number) = number.and_then(|number| number.parse().ok()) {
+        return cuda(number).map_err(|reason| error(format!("{name} can not be used: {reason}")));
     }
     Err(error(format!("there is no device {name:?}; devices are `cpu`, `cuda` and `cuda:0`")))
 }
 
 #[cfg(feature = "cuda")]
-fn why_no_cuda() -> String {
-    match kiln_cuda::probe() {
-        Ok(gpus) => {
-            format!("{} GPUs were found, but there are no kernels for them yet", gpus.len())
-        }
-        Err(reason) => reason.to_string(),
-    }
+fn cuda(index: usize) -> std::result::Result<Device, String> {
+    <Device as kiln_cuda::Cuda>::cuda(index).map_err(|error| match error {
+        Error::Device { what, .. } => what,
+        other => other.to_string(),
+    })
 }
 
 #[cfg(not(feature = "cuda"))]
-fn why_no_cuda() -> String {
-    "this build is without it; build with `--features cuda`".into()
+fn cuda(_: usize) -> std::result::Result<Device, String> {
+    Err("this build is without it; build with `--features cuda`".into())
 }

@@ -64,6 +64,8 @@ pub use device::device;
 /// All that a training program needs.
 pub mod prelude {
     pub use crate::autograd::{Autograd, Backward, Gradients, checkpoint, no_grad};
+    #[cfg(feature = "cuda")]
+    pub use crate::cuda::Cuda;
     pub use crate::nn::layers::*;
     pub use crate::nn::loss::*;
     pub use crate::nn::{Buffer, Config, Initializer, Module, Param, StateDict};

@@ -1,9 +1,24 @@
-//! CUDA for Kiln: so far only the probe, which says whether a CUDA GPU can be used and, if not,
-//! why and what to install.
+//! CUDA for Kiln: the backend for NVIDIA GPUs.
 //!
-//! This crate builds on machines without CUDA: it opens NVIDIA's libraries at run time. It computes
-//! nothing yet, and it has not been run on a GPU. What a machine without one answers was tested;
-//! the rest was tried against stand-ins for the driver only.
+//! This crate builds on machines without CUDA: it opens NVIDIA's libraries at run time and compiles
+//! its kernels, the files under `kernels/`, for the GPU that it finds.
+//!
+//! **No part of it has run on a GPU so far.** What was shown without one: the kernels compile and
+//! assemble for the architectures from sm_75 to sm_90 within budgets of registers, and the same
+//! sources, compiled for the host with `emu/emu.h`, give the results of the CPU backend on all sample
+//! inputs of all operations, driven by the same code that drives a GPU. Not shown: the calls of the
+//! driver (`gpu`), anything asynchronous, and speed. The example `gpu_check` is there to be run where
+//! there is a GPU.
+//!
+//! - `loader`, `library`, `driver`, `probe`: what is installed, and what is missing.
+//! - `program`: kernels as text; `compile`, `cache`: to machine code, which is kept on disk.
+//! - `runtime`: the seam to what runs kernels; `gpu` is one, the emulator of the tests another.
+//! - `backend`, `alloc`: the seam to tensors; `ops`: from operations to kernels; `geometry`: grids.
+//!
+//! Fourier transforms, decompositions of matrices, drawing from distributions other than the uniform
+//! and the normal, and arithmetic of complex numbers have no kernels yet: they are errors that say
+//! so, and nothing is computed on the CPU behind the user's back. Batch norm and recurrent cells are
+//! composed of other kernels, as is attention with heads of more than 128 numbers.
 //!
 //! ```
 //! match kiln_cuda::probe() {
@@ -12,8 +27,27 @@
 //! }
 //! ```
 
+mod alloc;
+mod backend;
+mod cache;
+mod compile;
+mod device;
 mod driver;
+mod geometry;
+mod gpu;
 mod library;
+mod loader;
+mod ops;
+mod params;
 mod probe;
+mod program;
+mod runtime;
 
+pub use backend::CudaBackend;
+pub use cache::Cache;
+pub use compile::{CompileError, Cubin, compile, compiler_version};
+pub use device::Cuda;
+pub use ops::programs;
 pub use probe::{Gpu, NoCuda, info, probe};
+pub use program::{Family, Program};
+pub use runtime::{Launch, Runtime};

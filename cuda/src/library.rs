@@ -8,7 +8,7 @@ use std::ffi::c_int;
 
 use cudarc::{cublaslt, driver, nvrtc};
 
-use crate::NoCuda;
+use crate::{NoCuda, loader};
 
 /// The version of a library: major and minor.
 pub(crate) type Version = (u32, u32);
@@ -23,7 +23,7 @@ pub(crate) enum Library {
 
 impl Library {
     /// Its name without prefix and suffix.
-    fn stem(self) -> &'static str {
+    pub(crate) fn stem(self) -> &'static str {
         match self {
             Self::Driver => "cuda",
             Self::Nvrtc => "nvrtc",
@@ -44,6 +44,7 @@ impl Library {
 
     /// Fails if the library cannot be loaded.
     pub(crate) fn require(self) -> Result<(), NoCuda> {
+        loader::load();
         // SAFETY: this loads NVIDIA's libraries, whose initializers have no preconditions.
         let present = unsafe {
             match self {
@@ -61,15 +62,16 @@ impl Library {
         let install_hint = match self {
             Self::Driver => return NoCuda::NoDriverLibrary { looked_for },
             Self::Nvrtc => {
-                "install the CUDA toolkit 13, or `pip install nvidia-cuda-nvrtc` and add its \
-                 folder nvidia/cu13/lib to that path"
+                "install the CUDA toolkit 13, or `pip install nvidia-cuda-nvrtc`; KILN_CUDA_LIB may \
+                 name the folder that has it"
             }
             Self::CublasLt => {
-                "install the CUDA toolkit 13, or `pip install nvidia-cublas` and add its folder \
-                 nvidia/cu13/lib to that path"
+                "install the CUDA toolkit 13, or `pip install nvidia-cublas`; KILN_CUDA_LIB may \
+                 name the folder that has it"
             }
         };
-        NoCuda::MissingLibrary { name: self.name(), looked_for, install_hint }
+        let folders = loader::load().folders.clone();
+        NoCuda::MissingLibrary { name: self.name(), looked_for, folders, install_hint }
     }
 
     /// The function called `name`.

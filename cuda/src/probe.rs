@@ -2,9 +2,11 @@
 
 use std::ffi::c_int;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use crate::driver::{self, Device};
 use crate::library::{Library, Version};
+use crate::loader;
 
 /// The CUDA version that a driver must support: the one that the bindings are of.
 const OLDEST_DRIVER: Version = (13, 0);
@@ -45,6 +47,14 @@ pub enum NoCuda {
          `nvidia-smi -L` shows those there are, CUDA_VISIBLE_DEVICES may hide some"
     )]
     NoDevice,
+    /// There are GPUs, but fewer.
+    #[error("there is no CUDA device {index}: the driver lists {found}, numbered from 0")]
+    NoSuchDevice {
+        /// What was asked for.
+        index: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// The driver is older than this crate or NVRTC needs.
     #[error(
         "the CUDA driver is too old: it supports CUDA {}.{} and {}.{} is needed; \
@@ -59,15 +69,17 @@ pub enum NoCuda {
     },
     /// A library that is needed beside the driver is absent.
     #[error(
-        "{name} is missing: looked for {} in the search path of shared libraries \
-         (LD_LIBRARY_PATH on Linux); {install_hint}",
-        looked_for.join(", ")
+        "{name} is missing: looked for {} in the search path of shared libraries{}; {install_hint}",
+        looked_for.join(", "),
+        and_in(folders)
     )]
     MissingLibrary {
         /// Its name, such as `libnvrtc`.
         name: String,
         /// The file names tried.
         looked_for: Vec<String>,
+        /// The folders beside the search path that exist and were looked into.
+        folders: Vec<PathBuf>,
         /// How to get it.
         install_hint: &'static str,
     },
@@ -93,6 +105,10 @@ pub enum NoCuda {
     },
 }
 
+fn and_in(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| format!(", {}", folder.display())).collect()
+}
+
 /// The CUDA GPUs that can be used, at least one, or the reason why there are none.
 ///
 /// That needs a driver, a GPU, and NVRTC, which compiles kernels at run time. Never panics.
@@ -111,7 +127,8 @@ pub fn probe() -> Result<Vec<Gpu>, NoCuda> {
     (0..count).map(|index| describe(index, driver_version)).collect()
 }
 
-/// The versions of the driver and the libraries and the GPUs found, over several lines.
+/// The versions of the driver and the libraries, the files they were loaded from, and the GPUs
+/// found, over several lines.
 pub fn info() -> String {
     let mut text = String::new();
     let libraries =
@@ -119,7 +136,10 @@ pub fn info() -> String {
     // Writing into a string cannot fail.
     for (name, library) in libraries {
         let _ = match library.version() {
-            Ok((major, minor)) => writeln!(text, "{name:<10}{major}.{minor}"),
+            Ok((major, minor)) => match loader::mapped(library.stem()) {
+                Some(file) => writeln!(text, "{name:<10}{major}.{minor} ({})", file.display()),
+                None => writeln!(text, "{name:<10}{major}.{minor}"),
+            },
             Err(NoCuda::NoDriverLibrary { .. } | NoCuda::MissingLibrary { .. }) => {
                 writeln!(text, "{name:<10}not found")
             }

@@ -1,0 +1,250 @@
+//! The backend: memory, transfers, and which kernel an operation gets.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kiln_tensor::op::Op;
+use kiln_tensor::{AnyTensor, Backend, Error, MemoryStats, Result};
+
+use crate::alloc::{Allocator, RawAlloc};
+use crate::ops;
+use crate::params::{Fault, Params};
+use crate::program::Program;
+use crate::runtime::{Launch, Runtime};
+
+/// Runs operations by the kernels of this crate, on whatever runs these.
+pub struct CudaBackend {
+    runtime: Box<dyn Runtime>,
+    memory: Mutex<Allocator>,
+    /// Where kernels write what went wrong.
+    fault: usize,
+    /// The names of operations, by the number that kernels report.
+    operations: Mutex<Vec<&'static str>>,
+    /// Waits after each kernel, so that an error names the one that failed.
+    synchronous: bool,
+    /// Asks the device for each tensor, so that its own tools see where one ends.
+    uncached: bool,
+}
+
+/// The device's own allocation as the source of segments.
+struct Raw<'a>(&'a dyn Runtime);
+
+impl RawAlloc for Raw<'_> {
+    fn alloc(&self, bytes: usize) -> Option<usize> {
+        self.0.alloc(bytes)
+    }
+
+    fn free(&self, address: usize, bytes: usize) {
+        // SAFETY: the allocator gives back each segment once, after the last block in it.
+        unsafe { self.0.free(address, bytes) }
+    }
+}
+
+fn is_set(switch: &str) -> bool {
+    std::env::var_os(switch).is_some_and(|value| value == "1")
+}
+
+impl CudaBackend {
+    /// A backend on `runtime`. With KILN_CUDA_SYNC=1 in the environment it waits after each kernel;
+    /// with KILN_CUDA_NO_CACHE=1 it keeps no memory for later, for compute-sanitizer and its like.
+    ///
+    /// # Errors
+    /// The device has no memory left.
+    pub fn new(runtime: impl Runtime) -> Result<Self> {
+        let bytes = size_of::<Fault>();
+        let memory = || Error::Memory { device: runtime.name().into(), bytes };
+        let fault = runtime.alloc(bytes).ok_or_else(memory)?;
+        // SAFETY: as many bytes were just reserved.
+        unsafe { runtime.upload(Fault::NONE.bytes(), fault)? };
+        Ok(Self {
+            runtime: Box::new(runtime),
+            memory: Mutex::default(),
+            fault,
+            operations: Mutex::default(),
+            synchronous: is_set("KILN_CUDA_SYNC"),
+            uncached: is_set("KILN_CUDA_NO_CACHE"),
+        })
+    }
+
+    fn allocator(&self) -> MutexGuard<'_, Allocator> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error that a kernel reported since the last call, after all kernels are done.
+    fn take_fault(&self) -> Result<()> {
+        let mut fault = Fault::NONE;
+        // SAFETY: the memory at `fault` is of this size, and is never given back.
+        unsafe { self.runtime.download(self.fault, fault.bytes_mut())? };
+        if fault.code == Fault::NONE.code {
+            return Ok(());
+        }
+        // SAFETY: as above.
+        unsafe { self.runtime.upload(Fault::NONE.bytes(), self.fault)? };
+        let operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        let op = operations.get(fault.operation as usize).copied().unwrap_or("kernel");
+        Err(match fault.code {
+            Fault::INDEX => Error::Index { op, index: fault.value, size: fault.limit as usize },
+            Fault::COUNT => {
+                let (found, expected) = (fault.value, fault.limit);
+                let rule = format!("{expected} elements were counted, and {found} are not zero");
+                Error::Argument { op, rule }
+            }
+            _ => Error::Argument { op, rule: "division by zero".into() },
+        })
+    }
+}
+
+impl Backend for CudaBackend {
+    fn name(&self) -> &str {
+        self.runtime.name()
+    }
+
+    fn alloc(&self, bytes: usize) -> Option<usize> {
+        if self.uncached {
+            return self.runtime.alloc(bytes);
+        }
+        self.allocator().alloc(&Raw(&*self.runtime), bytes)
+    }
+
+    unsafe fn free(&self, address: usize, bytes: usize) {
+        if self.uncached {
+            // SAFETY: passed on to the caller.
+            return unsafe { self.runtime.free(address, bytes) };
+        }
+        self.allocator().free(address);
+    }
+
+    unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()> {
+        if source.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { self.runtime.upload(source, address) }
+    }
+
+    unsafe fn download(&self, address: usize, target: &mut [u8]) -> Result<()> {
+        if !target.is_empty() {
+            // SAFETY: passed on to the caller.
+            unsafe { self.runtime.download(address, target)? };
+        }
+        self.take_fault()
+    }
+
+    fn supports(&self, op: &Op) -> bool {
+        ops::supports(op)
+    }
+
+    fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
+        ops::execute(&Kernels { backend: self, op: op.spec().name() }, op, inputs, outputs)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.runtime.sync()?;
+        self.take_fault()
+    }
+
+    fn memory(&self) -> MemoryStats {
+        self.allocator().stats()
+    }
+
+    fn empty_cache(&self) {
+        self.allocator().empty_cache(&Raw(&*self.runtime));
+    }
+}
+
+impl Drop for CudaBackend {
+    fn drop(&mut self) {
+        self.allocator().empty_cache(&Raw(&*self.runtime));
+        // SAFETY: `new` reserved it, and no kernel is started any more.
+        unsafe { self.runtime.free(self.fault, size_of::<Fault>()) };
+    }
+}
+
+/// What an operation needs to run its kernels.
+pub(crate) struct Kernels<'a> {
+    backend: &'a CudaBackend,
+    /// The name of the operation in error texts.
+    pub op: &'static str,
+}
+
+impl Kernels<'_> {
+    /// Starts a kernel.
+    ///
+    /// # Safety
+    /// The parameters are those of the program, and point into tensors that live now.
+    pub unsafe fn launch(
+        &self,
+        program: &Program,
+        launch: Launch,
+        params: &impl Params,
+    ) -> Result<()> {
+        let runtime = &self.backend.runtime;
+        // SAFETY: passed on to the caller.
+        unsafe { runtime.launch(program, launch, params.bytes())? };
+        if !self.backend.synchronous {
+            return Ok(());
+        }
+        let named = |error: Error| match error {
+            Error::Device { what, .. } => {
+                Error::Device { op: self.op, what: format!("kernel {}: {what}", program.name) }
+            }
+            other => other,
+        };
+        runtime.sync().map_err(named)?;
+        self.backend.take_fault()
+    }
+
+    /// Where a kernel reports an error, and the number of this operation.
+    pub fn fault(&self) -> (u64, u32) {
+        let mut names = self.backend.operations.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = names.iter().position(|&name| name == self.op).unwrap_or_else(|| {
+            names.push(self.op);
+            names.len() - 1
+        });
+        (self.backend.fault as u64, number as u32)
+    }
+
+    pub fn compute_capability(&self) -> (u32, u32) {
+        self.backend.runtime.compute_capability()
+    }
+
+    /// Memory for the intermediate results of one operation. It may be given back as soon as the
+    /// kernels are started: whoever gets it next runs after them.
+    pub fn workspace(&self, bytes: usize) -> Result<Workspace<'_>> {
+        let backend = self.backend;
+        let address = Backend::alloc(backend, bytes).ok_or_else(|| {
+            let (free, all) = backend.runtime.memory();
+            let usage = backend.allocator().usage();
+            let what =
+                format!("no room for {bytes} bytes: {usage}; {free} of {all} bytes are free");
+            Error::Device { op: self.op, what }
+        })?;
+        Ok(Workspace { backend, address, bytes })
+    }
+
+    /// The error for what has no kernel.
+    pub fn missing(&self, what: impl std::fmt::Display) -> Error {
+        let what =
+            format!("{} has no kernel for {what} yet; compute it on the CPU", self.backend.name());
+        Error::Device { op: self.op, what }
+    }
+}
+
+/// Memory of the device for a while.
+pub(crate) struct Workspace<'a> {
+    backend: &'a CudaBackend,
+    address: usize,
+    bytes: usize,
+}
+
+impl Workspace<'_> {
+    pub fn address(&self) -> u64 {
+        self.address as u64
+    }
+}
+
+impl Drop for Workspace<'_> {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated with this size, and nobody has the address any more.
+        unsafe { Backend::free(self.backend, self.address, self.bytes) }
+    }
+}

@@ -1,0 +1,178 @@
+//! Elements moved between places: concatenation, writing to a view, gradients of views.
+
+use kiln_tensor::op::{Assign, Cat, Fill, Reduce, ReduceKind, Unview, View};
+use kiln_tensor::{AnyTensor, AxisSlice, DType, Layout, MAX_RANK, Result, Scalar};
+
+use super::elementwise::{c_type, raw_type};
+use super::{pointwise, reduce};
+use crate::backend::Kernels;
+use crate::geometry::{Walk, index_type, needs_wide_index, threads_for};
+use crate::params::{Operand, Params, address, strides};
+use crate::program::{COPY, Program, UNFOLD_BACK};
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Parameters {
+    count: i64,
+    dims: [i64; MAX_RANK],
+    from: Operand,
+    to: Operand,
+    rank: i64,
+}
+
+// SAFETY: the fields are integers of eight bytes.
+unsafe impl Params for Parameters {}
+
+fn program(raw: &'static str, wide: bool) -> Program {
+    let name = format!("copy_strided_{raw}_{}", index_type(wide));
+    Program::new(&COPY, name, [("INDEX", index_type(wide).into()), ("T", raw.into())])
+}
+
+/// Copies `x` to the part of `y` that a layout of the same shape shows.
+fn copy_to(kernels: &Kernels, x: &AnyTensor, y: &AnyTensor, part: &Layout) -> Result<()> {
+    let count = x.num_elements();
+    if count == 0 {
+        return Ok(());
+    }
+    let walk = Walk::new(part.shape(), [x.layout(), part]);
+    let start = y.buffer().address() + part.offset() * y.dtype().size();
+    let params = Parameters {
+        count: count as i64,
+        dims: walk.dims,
+        from: Operand::new(x, walk.strides[0]),
+        to: Operand { data: start as u64, strides: walk.strides[1] },
+        rank: walk.rank as i64,
+    };
+    let program = program(raw_type(x.dtype()), needs_wide_index(count));
+    // SAFETY: the parameters are those of the family, and both layouts stay inside of their
+    // tensors.
+    unsafe { kernels.launch(&program, threads_for(count), &params) }
+}
+
+pub(super) fn cat(kernels: &Kernels, op: &Cat, inputs: &[&AnyTensor], y: &AnyTensor) -> Result<()> {
+    let mut start = 0;
+    for x in inputs {
+        let len = x.shape()[op.axis];
+        let part = y.layout().slice(&[AxisSlice { axis: op.axis, start, len, step: 1 }]);
+        copy_to(kernels, x, y, &part)?;
+        start += len;
+    }
+    Ok(())
+}
+
+pub(super) fn assign(
+    kernels: &Kernels,
+    op: &Assign,
+    [x, values]: [&AnyTensor; 2],
+    y: &AnyTensor,
+) -> Result<()> {
+    if address(x) != address(y) {
+        copy_to(kernels, x, y, y.layout())?;
+    }
+    copy_to(kernels, values, y, &op.view.layout(y.layout())?)
+}
+
+pub(super) fn unview(kernels: &Kernels, op: &Unview, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    match &op.view {
+        View::Expand(_) => unexpand(kernels, x, y),
+        &View::Unfold { axis, size, step } => unfold_back(kernels, [axis, size, step], x, y),
+        view => {
+            if x.num_elements() < y.num_elements() {
+                let zeros = Fill { value: Scalar::Int(0), meta: y.meta() };
+                pointwise::fill(kernels, &zeros, y)?;
+            }
+            copy_to(kernels, x, y, &view.layout(y.layout())?)
+        }
+    }
+}
+
+/// Sums over the axes that were repeated.
+fn unexpand(kernels: &Kernels, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    let (shape, small) = (x.shape(), y.shape());
+    let lead = shape.rank() - small.rank();
+    let repeated = |&axis: &usize| axis < lead || small[axis - lead] != shape[axis];
+    let axes = (0..shape.rank()).filter(repeated).collect();
+    if y.dtype() == DType::Bool {
+        return Err(kernels.missing("sums of bools"));
+    }
+    reduce::reduce(kernels, &Reduce { kind: ReduceKind::Sum, axes }, x, y)
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct UnfoldParameters {
+    count: i64,
+    dims: [i64; MAX_RANK],
+    windows: Operand,
+    output: u64,
+    axis: i64,
+    size: i64,
+    step: i64,
+    number: i64,
+    window_stride: i64,
+    inner_stride: i64,
+    rank: i64,
+}
+
+// SAFETY: the fields are integers of eight bytes.
+unsafe impl Params for UnfoldParameters {}
+
+fn unfold_program(dtype: DType, wide: bool) -> Program {
+    let name = format!("unfold_back_{dtype}_{}", index_type(wide));
+    let definitions = [("INDEX", index_type(wide).into()), ("T", c_type(dtype).into())];
+    Program::new(&UNFOLD_BACK, name, definitions)
+}
+
+fn unfold_back(
+    kernels: &Kernels,
+    [axis, size, step]: [usize; 3],
+    x: &AnyTensor,
+    y: &AnyTensor,
+) -> Result<()> {
+    if y.dtype().is_complex() || y.dtype() == DType::Bool {
+        return Err(kernels.missing(y.dtype()));
+    }
+    let (count, shape, rank) = (y.num_elements(), y.shape(), y.rank());
+    if count == 0 {
+        return Ok(());
+    }
+    let mut windows = Operand::of(x);
+    let (window_stride, inner_stride) = (windows.strides[axis], windows.strides[rank]);
+    windows.strides[axis] = 0;
+    let mut dims = [1; MAX_RANK];
+    (0..rank).for_each(|axis| dims[axis] = shape[axis] as i64);
+    let params = UnfoldParameters {
+        count: count as i64,
+        dims,
+        windows,
+        output: address(y),
+        axis: axis as i64,
+        size: size as i64,
+        step: step as i64,
+        number: x.shape()[axis] as i64,
+        window_stride,
+        inner_stride,
+        rank: rank as i64,
+    };
+    let program = unfold_program(y.dtype(), needs_wide_index(count));
+    // SAFETY: the parameters are those of the family; windows are inside of `x`.
+    unsafe { kernels.launch(&program, threads_for(count), &params) }
+}
+
+pub(super) fn programs() -> Vec<Program> {
+    let raw = ["u8", "u16", "u32", "u64", "w16"].map(|raw| program(raw, false));
+    let numbers =
+        DType::ALL.into_iter().filter(|dtype| !dtype.is_complex() && *dtype != DType::Bool);
+    let mut all: Vec<Program> = numbers.map(|dtype| unfold_program(dtype, false)).collect();
+    all.extend(raw);
+    all.push(program("u32", true));
+    all.push(unfold_program(DType::F32, true));
+    all
+}
+
+/// The extents of a shape and the strides of a layout over it, axis by axis.
+pub(super) fn axes_of(layout: &Layout) -> ([i64; MAX_RANK], [i64; MAX_RANK]) {
+    let mut dims = [1; MAX_RANK];
+    dims.iter_mut().zip(layout.shape().iter()).for_each(|(to, &from)| *to = from as i64);
+    (dims, strides(layout))
+}

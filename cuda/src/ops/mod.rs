@@ -1,0 +1,195 @@
+//! From operations to kernels: one file per family.
+
+mod attention;
+mod binary;
+mod copy;
+mod elementwise;
+mod image;
+mod index;
+mod loss;
+mod matmul;
+mod order;
+mod pointwise;
+mod random;
+mod reduce;
+mod rows;
+mod update;
+
+use kiln_tensor::op::{Cast, Op};
+use kiln_tensor::{AnyTensor, DType, Result, apply};
+
+use crate::backend::Kernels;
+use crate::program::Program;
+
+/// Whether there is a kernel for the operation; where there is none, its decomposition runs.
+pub(crate) fn supports(op: &Op) -> bool {
+    match op {
+        Op::Fill(_) | Op::Arange(_) | Op::Cast(_) | Op::Unary(_) | Op::ActivationBackward(_) => {
+            true
+        }
+        Op::Binary(_) | Op::BinaryScalar(_) | Op::Where(_) | Op::Dropout(_) => true,
+        Op::Random(_) | Op::Reduce(_) | Op::ArgReduce(_) | Op::MatMul(_) => true,
+        Op::Unview(_) | Op::Cat(_) | Op::Assign(_) => true,
+        Op::Select(_) | Op::SelectBackward(_) | Op::Gather(_) | Op::GatherBackward(_) => true,
+        Op::Scatter(_) | Op::RavelIndex(_) => true,
+        Op::Softmax(_) | Op::SoftmaxBackward(_) => true,
+        Op::LayerNorm(_) | Op::LayerNormBackward(_) | Op::Update(_) => true,
+        Op::Conv2d(_) | Op::Conv2dInputGrad(_) | Op::Conv2dWeightGrad(_) => true,
+        Op::MaxPool2d(_) | Op::MaxPool2dBackward(_) => true,
+        Op::AvgPool2d(_) | Op::AvgPool2dBackward(_) => true,
+        Op::Scan(_) | Op::LinearRecurrence(_) | Op::Sort(_) => true,
+        Op::SearchSorted(_) | Op::Nonzero(_) => true,
+        Op::Attention(_) | Op::AttentionBackward(_) => true,
+        // Composed, but of f32.
+        Op::BatchNormEval(_) => true,
+        Op::CrossEntropy(_) | Op::CrossEntropyBackward(_) => true,
+        // These are composed of others.
+        Op::BatchNorm(_) | Op::BatchNormBackward(_) => false,
+        Op::Recurrent(_) | Op::RecurrentBackward(_) => false,
+        // And these can not be computed on a GPU yet, if they are not composed either.
+        Op::View(_) | Op::Polar(_) | Op::Fft(_) | Op::Factor(_) | Op::Solve(_) => false,
+        Op::Sample(_) | Op::Multinomial(_) | Op::Custom(_) => false,
+    }
+}
+
+/// Runs an operation that [`supports`] accepts.
+pub(crate) fn execute(
+    kernels: &Kernels,
+    op: &Op,
+    inputs: &[&AnyTensor],
+    outputs: &[AnyTensor],
+) -> Result<()> {
+    let y = &outputs[0];
+    match op {
+        Op::Fill(op) => pointwise::fill(kernels, op, y),
+        Op::Arange(op) => pointwise::arange(kernels, op, y),
+        Op::Cast(op) => pointwise::cast(kernels, op, inputs[0], y),
+        Op::Unary(op) => pointwise::unary(kernels, op, inputs[0], y),
+        Op::ActivationBackward(op) => {
+            pointwise::activation_backward(kernels, op, [inputs[0], inputs[1]], y)
+        }
+        Op::Binary(op) => binary::binary(kernels, op, [inputs[0], inputs[1]], y),
+        Op::BinaryScalar(op) => binary::binary_scalar(kernels, op, inputs[0], y),
+        Op::Where(_) => pointwise::select_where(kernels, [inputs[0], inputs[1], inputs[2]], y),
+        Op::Dropout(op) => pointwise::dropout(kernels, op, inputs[0], y),
+        Op::Random(op) => random::random(kernels, op, y),
+        Op::Reduce(op) => reduce::reduce(kernels, op, inputs[0], y),
+        Op::ArgReduce(op) => reduce::arg_reduce(kernels, op, inputs[0], y),
+        Op::MatMul(op) => matmul::matmul(kernels, op, inputs, y),
+        Op::Unview(op) => copy::unview(kernels, op, inputs[0], y),
+        Op::Cat(op) => copy::cat(kernels, op, inputs, y),
+        Op::Assign(op) => copy::assign(kernels, op, [inputs[0], inputs[1]], y),
+        Op::Select(op) => index::select(kernels, op, [inputs[0], inputs[1]], y),
+        Op::SelectBackward(op) => index::select_backward(kernels, op, [inputs[0], inputs[1]], y),
+        Op::Gather(op) => index::gather(kernels, op, [inputs[0], inputs[1]], y),
+        Op::GatherBackward(op) => index::gather_backward(kernels, op, [inputs[0], inputs[1]], y),
+        Op::Scatter(op) => index::scatter(kernels, op, [inputs[0], inputs[1], inputs[2]], y),
+        Op::RavelIndex(op) => index::ravel_index(kernels, op, inputs[0], y),
+        Op::Softmax(op) => rows::softmax(kernels, (op.axis, op.log), inputs[0], None, y),
+        Op::SoftmaxBackward(op) => {
+            rows::softmax(kernels, (op.axis, op.log), inputs[0], Some(inputs[1]), y)
+        }
+        Op::LayerNorm(op) => rows::layer_norm(kernels, op, inputs, outputs),
+        Op::LayerNormBackward(op) => rows::layer_norm_backward(kernels, op, inputs, outputs),
+        Op::Update(op) => update::update(kernels, op, inputs, outputs),
+        Op::Conv2d(op) => image::conv2d(kernels, op, inputs, y),
+        Op::Conv2dInputGrad(op) => image::input_grad(kernels, op, inputs, y),
+        Op::Conv2dWeightGrad(op) => image::weight_grad(kernels, op, inputs, y),
+        Op::MaxPool2d(op) => image::max_pool2d(kernels, op, inputs[0], outputs),
+        Op::MaxPool2dBackward(_) => image::max_pool2d_backward(kernels, [inputs[0], inputs[1]], y),
+        Op::AvgPool2d(op) => image::avg_pool2d(kernels, op, inputs[0], y),
+        Op::AvgPool2dBackward(op) => image::avg_pool2d_backward(kernels, op, inputs[0], y),
+        op @ Op::BatchNormEval(_) => composed(kernels, op, inputs, outputs),
+        Op::Attention(op) => attention::attention(kernels, op, inputs, outputs),
+        Op::AttentionBackward(op) => attention::attention_backward(kernels, op, inputs, outputs),
+        Op::CrossEntropy(op) => loss::cross_entropy(kernels, op, inputs, outputs),
+        Op::CrossEntropyBackward(op) => loss::cross_entropy_backward(kernels, op, inputs, y),
+        Op::Scan(op) => order::scan(kernels, op, inputs[0], outputs),
+        Op::LinearRecurrence(op) => order::recurrence(kernels, op, [inputs[0], inputs[1]], y),
+        Op::Sort(op) => order::sort(kernels, op, inputs[0], outputs),
+        Op::SearchSorted(op) => order::search_sorted(kernels, op, [inputs[0], inputs[1]], y),
+        Op::Nonzero(op) => order::nonzero(kernels, op, inputs[0], y),
+        _ => Err(kernels.missing("this operation")),
+    }
+}
+
+/// Runs the decomposition of an operation. Its parts are computed in f32 where the inputs are
+/// halves, so that the result is rounded once.
+fn composed(
+    kernels: &Kernels,
+    op: &Op,
+    inputs: &[&AnyTensor],
+    outputs: &[AnyTensor],
+) -> Result<()> {
+    let widened = |x: &&AnyTensor| match x.dtype() {
+        DType::F16 | DType::BF16 => {
+            Ok(apply(&Cast { dtype: DType::F32 }.into(), &[&x.detach()])?.swap_remove(0))
+        }
+        _ => Ok(x.detach()),
+    };
+    let wide = inputs.iter().map(widened).collect::<Result<Vec<AnyTensor>>>()?;
+    let parts = op.spec().decompose(&wide.iter().collect::<Vec<_>>());
+    let parts = parts.ok_or_else(|| kernels.missing("these shapes"))?;
+    for (part, y) in parts.iter().zip(outputs) {
+        pointwise::cast(kernels, &Cast { dtype: y.dtype() }, part, y)?;
+    }
+    Ok(())
+}
+
+/// Every kernel there is, so that all can be compiled and tested: for numbers of elements of 32
+/// bits, and of each family a few for 64.
+pub fn programs() -> Vec<Program> {
+    let mut all = listed();
+    all.sort_by(|a, b| (a.family.name, &a.name).cmp(&(b.family.name, &b.name)));
+    all.dedup_by(|a, b| a.name == b.name);
+    all
+}
+
+/// The kernels that each family lists; some serve several.
+fn listed() -> Vec<Program> {
+    let families = [
+        attention::programs(),
+        binary::programs(),
+        copy::programs(),
+        image::programs(),
+        index::programs(),
+        loss::programs(),
+        matmul::programs(),
+        order::programs(),
+        pointwise::programs(),
+        random::programs(),
+        reduce::programs(),
+        rows::programs(),
+        update::programs(),
+    ];
+    families.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_one_kernel() {
+        let mut named: HashMap<String, Program> = HashMap::new();
+        for program in listed() {
+            let first = named.entry(program.name.clone()).or_insert_with(|| program.clone());
+            assert_eq!(*first, program);
+        }
+        assert_eq!(named.len(), programs().len());
+    }
+
+    #[test]
+    fn a_source_defines_and_forgets_what_is_its_own() {
+        let all = programs();
+        let pair = &all[..2];
+        let text = Program::source_of(pair, "AFTER");
+        assert_eq!(text.matches("#define NAME ").count(), 2);
+        assert_eq!(text.matches("#undef NAME\n").count(), 2);
+        assert_eq!(text.matches("AFTER").count(), 2);
+        assert!(pair[0].source().contains(&format!("#define NAME {}\n", pair[0].name)));
+        assert_eq!(Program::source_of(&[], ""), "");
+    }
+}

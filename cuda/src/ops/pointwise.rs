@@ -1,0 +1,255 @@
+//! Operations on each element: functions, comparisons, choice, conversion, filling, dropout.
+
+use kiln_tensor::op::{
+    Activation, ActivationBackward, Arange, Cast, Dropout, Fill, Unary, UnaryKind,
+};
+use kiln_tensor::{AnyTensor, DType, Result, Scalar};
+
+use super::elementwise::{FLOATS, Function, INTS, Numbers, c_type, map, raw_type};
+use crate::backend::Kernels;
+use crate::program::Program;
+
+pub(super) fn unary(kernels: &Kernels, op: &Unary, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    if x.dtype().is_complex() {
+        return Err(kernels.missing(x.dtype()));
+    }
+    let mut numbers = Numbers::default();
+    if let UnaryKind::Polygamma(order) = op.kind {
+        numbers.whole[1] = order.into();
+    }
+    map(kernels, &unary_function(op.kind, x.dtype()), [x], numbers, y)
+}
+
+fn unary_function(kind: UnaryKind, dtype: DType) -> Function {
+    use UnaryKind::*;
+    let name = match kind {
+        Neg => "neg",
+        Abs => "abs",
+        // Real numbers are their own conjugates, and the shape rule refuses them.
+        Conj => "conj",
+        Sign => "sign",
+        Square => "square",
+        Not if dtype == DType::Bool => "logical_not",
+        Not => "bit_not",
+        Recip => "recip",
+        Sqrt => "sqrt",
+        Rsqrt => "rsqrt",
+        Exp => "exp",
+        Exp2 => "exp2",
+        ExpM1 => "expm1",
+        Log => "log",
+        Log2 => "log2",
+        Log10 => "log10",
+        Log1p => "log1p",
+        Sin => "sin",
+        Cos => "cos",
+        Tan => "tan",
+        Asin => "asin",
+        Acos => "acos",
+        Atan => "atan",
+        Sinh => "sinh",
+        Cosh => "cosh",
+        Asinh => "asinh",
+        Acosh => "acosh",
+        Atanh => "atanh",
+        Erf => "erf",
+        Erfc => "erfc",
+        ErfInv => "erfinv",
+        Lgamma => "lgamma",
+        Digamma => "digamma",
+        Polygamma(_) => "polygamma",
+        Floor => "floor",
+        Ceil => "ceil",
+        Round => "round",
+        Trunc => "trunc",
+        Relu => "relu",
+        Sigmoid => "sigmoid",
+        Tanh => "tanh",
+        Gelu => "gelu",
+        GeluTanh => "gelu_tanh",
+        Silu => "silu",
+        Softplus => "softplus",
+    };
+    let expression = match kind {
+        Polygamma(_) => "fn::polygamma((int)p.whole[1], x0)".into(),
+        _ => format!("fn::{name}(x0)"),
+    };
+    Function::new(name, expression, &[c_type(dtype); 2])
+}
+
+pub(super) fn activation_backward(
+    kernels: &Kernels,
+    op: &ActivationBackward,
+    inputs: [&AnyTensor; 2],
+    y: &AnyTensor,
+) -> Result<()> {
+    let function = slope_function(op.activation, y.dtype());
+    map(kernels, &function, inputs, Numbers::default(), y)
+}
+
+/// What the function of an activation is called in kernels.
+pub(super) fn activation_name(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Relu => "relu",
+        Activation::Sigmoid => "sigmoid",
+        Activation::Tanh => "tanh",
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_tanh",
+        Activation::Silu => "silu",
+        Activation::Softplus => "softplus",
+    }
+}
+
+/// The derivative of an activation times the gradient.
+fn slope_function(activation: Activation, dtype: DType) -> Function {
+    let activation = activation_name(activation);
+    let expression = format!("fn::{activation}_slope(x0) * x1");
+    Function::new(&format!("{activation}_slope"), expression, &[c_type(dtype); 3])
+}
+
+/// A number in both kinds.
+pub(super) fn number(scalar: Scalar) -> Numbers {
+    Numbers { real: [scalar.to_f64(), 0.0], whole: [scalar.to_i64(), 0], ..Default::default() }
+}
+
+pub(super) fn select_where(
+    kernels: &Kernels,
+    inputs: [&AnyTensor; 3],
+    y: &AnyTensor,
+) -> Result<()> {
+    map(kernels, &where_function(raw_type(y.dtype())), inputs, Numbers::default(), y)
+}
+
+fn where_function(raw: &'static str) -> Function {
+    Function::new("where", "(x0 != 0 ? x1 : x2)", &["boolean", raw, raw, raw])
+}
+
+pub(super) fn cast(kernels: &Kernels, op: &Cast, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    if x.dtype() == op.dtype {
+        let raw = raw_type(op.dtype);
+        return map(kernels, &copy_function(raw), [x], Numbers::default(), y);
+    }
+    if x.dtype().is_complex() || op.dtype.is_complex() {
+        return Err(kernels.missing(format!("{} from {}", op.dtype, x.dtype())));
+    }
+    map(kernels, &cast_function(x.dtype(), op.dtype), [x], Numbers::default(), y)
+}
+
+/// Elements as they are.
+pub(super) fn copy_function(raw: &'static str) -> Function {
+    Function::new("copy", "x0", &[raw, raw])
+}
+
+fn cast_function(from: DType, to: DType) -> Function {
+    let function = Function::new("cast", "x0", &[c_type(from), c_type(to)]);
+    Function { converts: true, ..function }
+}
+
+pub(super) fn fill(kernels: &Kernels, op: &Fill, y: &AnyTensor) -> Result<()> {
+    fill_with(kernels, op.value, y)
+}
+
+pub(super) fn fill_with(kernels: &Kernels, value: Scalar, y: &AnyTensor) -> Result<()> {
+    let value = match y.dtype() {
+        DType::Bool => Scalar::Bool(value.to_f64() != 0.0),
+        _ => value,
+    };
+    let mut numbers = number(value);
+    let parts = value.to_complex();
+    match y.dtype() {
+        DType::Complex64 => {
+            let [re, im] = [parts.re, parts.im].map(|part| u64::from((part as f32).to_bits()));
+            numbers.whole[0] = (im << 32 | re) as i64;
+        }
+        DType::Complex128 => {
+            numbers.real[0] = parts.re;
+            numbers.whole[0] = parts.im.to_bits() as i64;
+        }
+        _ => {}
+    }
+    map(kernels, &fill_function(c_type(y.dtype())), [], numbers, y)
+}
+
+fn fill_function(c_type: &'static str) -> Function {
+    Function::new("fill", "s", &[c_type])
+}
+
+pub(super) fn arange(kernels: &Kernels, op: &Arange, y: &AnyTensor) -> Result<()> {
+    if y.dtype().is_complex() {
+        return Err(kernels.missing(y.dtype()));
+    }
+    let numbers = Numbers {
+        real: [op.start.to_f64(), op.step.to_f64()],
+        whole: [op.start.to_i64(), op.step.to_i64()],
+        ..Default::default()
+    };
+    map(kernels, &arange_function(y.dtype()), [], numbers, y)
+}
+
+fn arange_function(dtype: DType) -> Function {
+    let expression = if dtype.is_float() {
+        "p.real[0] + (f64)i * p.real[1]"
+    } else {
+        "fn::add(p.whole[0], fn::mul(i, p.whole[1]))"
+    };
+    Function::new("arange", expression, &[c_type(dtype)])
+}
+
+pub(super) fn dropout(kernels: &Kernels, op: &Dropout, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    let keep = 1.0 - op.p;
+    let numbers = Numbers {
+        real: [1.0 / keep, keep],
+        seed: op.seed,
+        offset: op.offset,
+        ..Default::default()
+    };
+    map(kernels, &dropout_function(x.dtype()), [x], numbers, y)
+}
+
+fn dropout_function(dtype: DType) -> Function {
+    let expression = "((f64)uniform_f32(p.seed, p.offset, i) < p.real[1] ? x0 * s : 0 * s)";
+    Function::new("dropout", expression, &[c_type(dtype); 2])
+}
+
+/// Every function of this file, for each dtype that it takes.
+fn functions() -> Vec<Function> {
+    let mut all = Vec::new();
+    let kinds = UnaryKind::ALL.into_iter().filter(|&kind| kind != UnaryKind::Conj);
+    let kinds = kinds.filter(|kind| !matches!(kind, UnaryKind::Polygamma(2..)));
+    for kind in kinds {
+        use UnaryKind::*;
+        if kind == Not {
+            all.push(unary_function(kind, DType::Bool));
+        } else {
+            all.extend(FLOATS.map(|dtype| unary_function(kind, dtype)));
+        }
+        if matches!(kind, Neg | Abs | Sign | Square | Not | Relu) {
+            all.extend(INTS.map(|dtype| unary_function(kind, dtype)));
+        }
+        if let Some(activation) = kind.activation() {
+            all.extend(FLOATS.map(|dtype| slope_function(activation, dtype)));
+        }
+    }
+    for dtype in FLOATS {
+        all.push(dropout_function(dtype));
+    }
+    for raw in ["u8", "u16", "u32", "u64", "w16"] {
+        all.extend([where_function(raw), copy_function(raw)]);
+    }
+    all.push(fill_function("w16"));
+    for to in DType::ALL.into_iter().filter(|dtype| !dtype.is_complex()) {
+        all.push(fill_function(c_type(to)));
+        all.extend((to != DType::Bool).then(|| arange_function(to)));
+        let others = DType::ALL.into_iter().filter(|from| !from.is_complex() && *from != to);
+        all.extend(others.map(|from| cast_function(from, to)));
+    }
+    all
+}
+
+/// Every kernel of this file for numbers of elements that fit 32 bits.
+pub(super) fn programs() -> Vec<Program> {
+    functions()
+        .iter()
+        .flat_map(|function| [true, false].map(|dense| function.program(dense, false)))
+        .collect()
+}

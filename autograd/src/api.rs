@@ -115,5 +115,5 @@ pub fn leaf(tensor: &AnyTensor) -> AnyTensor {
     if tensor.tracked().is_some() {
         return tensor.clone();
     }
-    tensor.with_tracked(Some(Tracked { node: Node::new(Origin::Leaf), output: 0 }))
+    tensor.with_tracked(Some(Tracked { node: Node::leaf(), output: 0 }))
 }

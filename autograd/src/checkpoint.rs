@@ -10,7 +10,7 @@ use kiln_tensor::{
 use smallvec::SmallVec;
 
 use crate::mode::{self, Mode, noticing, with_mode};
-use crate::node::{Node, Origin, Parent, next_id, parent};
+use crate::node::{Node, Parent, newest_id, parent};
 use crate::walk::Walk;
 
 /// What the node of a segment knows.
@@ -61,7 +61,7 @@ pub fn checkpoint<const D: usize, const D2: usize, K: Kind>(
         return Tensor::from_any(output);
     }
     let compute = Box::new(compute);
-    let node = Node::new(Origin::Segment(Segment { compute, half, device, generator, outputs: 1 }));
+    let node = Node::segment(Segment { compute, half, device, generator, outputs: 1 });
     Tensor::from_any(output.with_tracked(Some(Tracked { node, output: 0 })))
 }
 
@@ -73,8 +73,8 @@ impl Segment {
         walk: &Walk<'_>,
         gradients: &SmallVec<[Option<AnyTensor>; 1]>,
     ) -> Result<Vec<(Parent, AnyTensor)>> {
-        // Every node of the recomputation is newer than this one, every captured one is older.
-        let floor = next_id();
+        // Every node of the recomputation has a larger id than this, every captured one a smaller.
+        let floor = newest_id();
         let now = self.device.generator();
         self.device.set_generator(self.generator);
         let compute = || with_mode(Mode::Record, &self.compute);

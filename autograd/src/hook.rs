@@ -4,7 +4,7 @@ use kiln_tensor::op::View;
 use kiln_tensor::{AnyTensor, Error, Result, Tensor, Tracked};
 
 use crate::mode::{self, Mode, no_grad};
-use crate::node::{Node, Origin, Parent, parent};
+use crate::node::{Node, Parent, parent};
 
 /// What a hook's node knows.
 pub(crate) struct Hook {
@@ -53,7 +53,7 @@ pub fn hook<const D: usize>(
     let function = move |gradient: &AnyTensor| {
         function(&Tensor::from_any(gradient.clone())).map(Tensor::into_any)
     };
-    let node = Node::new(Origin::Hook(Hook { parent, function: Box::new(function) }));
+    let node = Node::hook(Hook { parent, function: Box::new(function) });
     let same = no_grad(|| any.apply(View::Reshape(any.shape()), &[]));
     Tensor::from_any(same.with_tracked(Some(Tracked { node, output: 0 })))
 }

@@ -1,6 +1,7 @@
 //! Nodes of the graph: a leaf, or what backward needs to know of one operation.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +17,8 @@ use crate::rules;
 
 /// A node of the graph. Its outputs hold it; it holds its parents.
 pub(crate) struct Node {
-    /// Rises with time, so a node's id is larger than those of its parents: walking down the ids
-    /// visits every node after all that depend on it.
+    /// Larger than those of its parents: walking down the ids visits every node after all that
+    /// depend on it.
     pub id: u64,
     pub origin: Origin,
 }
@@ -75,8 +76,18 @@ pub(crate) struct Saved {
 }
 
 impl Node {
-    pub fn new(origin: Origin) -> Arc<Self> {
-        Arc::new(Self { id: next_id(), origin })
+    /// A node without parents.
+    pub fn leaf() -> Arc<Self> {
+        Arc::new(Self { id: next_id(0), origin: Origin::Leaf })
+    }
+
+    pub fn hook(hook: Hook) -> Arc<Self> {
+        Arc::new(Self { id: next_id(hook.parent.node.id), origin: Origin::Hook(hook) })
+    }
+
+    pub fn segment(segment: Segment) -> Arc<Self> {
+        // Nobody knows the parents, which may be of any thread.
+        Arc::new(Self { id: newest_id(), origin: Origin::Segment(segment) })
     }
 
     /// How many outputs there are.
@@ -101,14 +112,38 @@ impl Node {
     }
 }
 
-/// The id of the next node. Nodes that are made from now on have no smaller one.
-pub(crate) fn next_id() -> u64 {
+/// The id of a new node, larger than all that this thread gave before and than `parent`, the
+/// largest of its parents.
+///
+/// Threads take ids by the block, so that they do not wait for each other at every operation. A
+/// block that is taken is above every other, so a parent of another thread asks for a new one.
+#[inline]
+fn next_id(parent: u64) -> u64 {
+    let (next, end) = IDS.get();
+    if next == end || next <= parent {
+        return newest_id();
+    }
+    IDS.set((next + 1, end));
+    next
+}
+
+/// As [`next_id`], larger than that of any node there is.
+#[cold]
+pub(crate) fn newest_id() -> u64 {
+    const BLOCK: u64 = 1 << 10;
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    let id = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+    IDS.set((id + 1, id + BLOCK));
+    id
+}
+
+thread_local! {
+    /// The next id of this thread and the end of its block.
+    static IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
 /// The node that tracks a tensor, if it is one of this tape.
-#[inline(always)]
+#[inline]
 pub(crate) fn parent(tracked: &Tracked) -> Option<Parent> {
     let node: Arc<dyn Any + Send + Sync> = tracked.node.clone();
     let node = node.downcast::<Node>().ok()?;
@@ -136,7 +171,20 @@ impl Track for Node {
             let rule = format!("has no gradient ({reason}); `detach` its inputs");
             return Err(Error::Autograd { op: op.spec().name(), rule });
         }
-        let node = Node::new(Origin::Step(Step::new(op, inputs, outputs, caller)));
+        // Filled where it lies: what is written and copied at once is read before it is in cache.
+        let origin = Origin::Step(Step {
+            op: op.clone(),
+            parents: SmallVec::new(),
+            metas: None,
+            outputs: outputs.len(),
+            caller,
+            saved: Mutex::new(Some(Saved::default())),
+        });
+        let mut node = Arc::new(Self { id: 0, origin });
+        if let Some(Node { id, origin: Origin::Step(step) }) = Arc::get_mut(&mut node) {
+            step.fill(inputs, outputs);
+            *id = next_id(step.newest_parent());
+        }
         if let [output] = outputs {
             output.track(node, 0);
             return Ok(());
@@ -153,23 +201,20 @@ impl Track for Node {
 impl Step {
     /// Notes where gradients go, and saves what backward needs.
     #[inline]
-    fn new(
-        op: &Op,
-        inputs: &[&AnyTensor],
-        outputs: &[AnyTensor],
-        caller: &'static Location<'static>,
-    ) -> Self {
+    fn fill(&mut self, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
         let mut wanted = 0;
-        let mut parents = SmallVec::new();
         for (i, input) in inputs.iter().enumerate() {
             let parent = input.tracked().and_then(parent);
             wanted |= (parent.is_some() as u32) << i.min(31);
-            parents.push(parent);
+            self.parents.push(parent);
         }
         let alike = outputs.len() == 1 && inputs.iter().all(|input| input.is_like(&outputs[0]));
-        let metas = (!alike).then(|| inputs.iter().map(|input| input.meta()).collect());
-        let keeps = op.spec().keeps(wanted);
-        let mut saved = Saved::default();
+        if !alike {
+            self.metas = Some(inputs.iter().map(|input| input.meta()).collect());
+        }
+        let keeps = self.op.spec().keeps(wanted);
+        let saved = self.saved.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(saved) = saved else { return };
         let kept = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
         if keeps.inputs != 0 {
             let keep =
@@ -182,8 +227,11 @@ impl Step {
             };
             saved.outputs.extend(outputs.iter().enumerate().map(keep));
         }
-        let (op, outputs, saved) = (op.clone(), outputs.len(), Mutex::new(Some(saved)));
-        Self { op, parents, metas, outputs, caller, saved }
+    }
+
+    /// The largest id of its parents.
+    fn newest_parent(&self) -> u64 {
+        self.parents.iter().flatten().map(|parent| parent.node.id).max().unwrap_or(0)
     }
 
     /// Shape and dtype of input `i`, given those of the first output.

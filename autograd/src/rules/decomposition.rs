@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{Context, Results};
 use crate::mode::{Mode, with_mode};
-use crate::node::{Node, Origin, Parent, parent};
+use crate::node::{Node, Parent, parent};
 use crate::walk::Walk;
 
 /// Gradients by differentiating the operation's decomposition.
@@ -33,7 +33,7 @@ pub(super) fn through_decomposition(
             inputs.push(value.detach());
             continue;
         }
-        let leaf = Node::new(Origin::Leaf);
+        let leaf = Node::leaf();
         boundary.push(Some((leaf.id, 0)));
         inputs.push(value.with_tracked(Some(Tracked { node: leaf, output: 0 })));
         if cx.walk.create_graph && value.tracked().is_some() {

@@ -84,6 +84,7 @@ impl GptConfig {
         let linear = |inputs, outputs, std| Linear {
             weight: normal(std).init::<2>([outputs, inputs], device).into(),
             bias: Some(Tensor::zeros([outputs], device).into()),
+            lora: None,
         };
         // What a block adds to its input starts the smaller the more blocks there are.
         let small = 0.02 / (2.0 * self.n_layer as f64).sqrt();

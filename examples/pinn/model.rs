@@ -18,7 +18,7 @@ impl Net {
     pub fn new(hidden_layers: usize, width: usize, device: &Device) -> Self {
         let init = Initializer::XavierNormal { gain: 1.0 };
         let linear = |inputs, outputs| {
-            LinearConfig::new(inputs, outputs).with_initializer(init.clone()).init(device)
+            LinearConfig::new(inputs, outputs).with_initializer(init).init(device)
         };
         let between = (1..hidden_layers).map(|_| linear(width, width));
         let first = std::iter::once(linear(2, width));

@@ -73,7 +73,7 @@ pub(super) fn assign(
 }
 
 pub(super) fn unview(kernels: &Kernels, op: &Unview, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
-    match &op.view {
+    match &*op.view {
         View::Expand(_) => unexpand(kernels, x, y),
         &View::Unfold { axis, size, step } => unfold_back(kernels, [axis, size, step], x, y),
         view => {

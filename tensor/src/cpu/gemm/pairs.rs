@@ -6,10 +6,10 @@
 //! those as it does f32, over half of the depth. Subnormal numbers count as zero.
 
 use super::super::simd::{Isa, Kernel, Level, dispatch, level};
+use super::Threads;
 use super::kernel::Tiles;
 use super::pack::{Direct, Source, Strided};
 use super::product::Product;
-use super::Threads;
 use half::bf16;
 use std::ops::Range;
 
@@ -100,9 +100,8 @@ impl Kernel for PackPairs<'_> {
                 if from.line_stride == 1 && second < steps {
                     // SAFETY: whoever made the operand promised that its elements can be read, and
                     // `count` lines from `line` on lie within it.
-                    let row = |k: usize| unsafe {
-                        std::slice::from_raw_parts(from.at(line, k), count)
-                    };
+                    let row =
+                        |k: usize| unsafe { std::slice::from_raw_parts(from.at(line, k), count) };
                     for ((value, &a), &b) in values.iter_mut().zip(row(first)).zip(row(second)) {
                         *value = word(a, b);
                     }
@@ -141,7 +140,8 @@ mod tests {
             eprintln!("skipped: this processor has no AVX512-BF16");
             return;
         }
-        let sizes = [(2, 2, 2), (3, 5, 7), (15, 33, 64), (29, 31, 130), (200, 70, 1031), (64, 300, 96)];
+        let sizes =
+            [(2, 2, 2), (3, 5, 7), (15, 33, 64), (29, 31, 130), (200, 70, 1031), (64, 300, 96)];
         for (m, n, k) in sizes {
             // Rows or columns contiguous, from an even or an odd offset, with an even or odd stride.
             for (a_depth_first, b_depth_first, skip, pad) in [

@@ -63,12 +63,12 @@ fn embedding(c: &mut Criterion) {
         b.iter(|| Tensor::<2>::zeros([30_522, 256], &device));
     });
     group.bench_function("backward", |b| {
-        let loss = model.forward(&tokens).sum();
+        let loss = model.forward::<2, 3>(&tokens).sum();
         b.iter(|| Backward::new().retain_graph().run(&loss));
     });
     group.bench_function("step", |b| {
         b.iter(|| {
-            let grads = model.forward(&tokens).sum().backward();
+            let grads = model.forward::<2, 3>(&tokens).sum().backward();
             optim.step(&mut model, grads);
         });
     });

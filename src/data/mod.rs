@@ -6,12 +6,13 @@
 //!
 //! ```
 //! use kiln::data::{DataLoaderBuilder, Dataset, InMemDataset, Stack};
+//! use kiln::prelude::*;
 //! let squares = InMemDataset::new((0..10).map(|x| (x as f32, x * x)).collect());
 //! let [train, valid] = squares.random_split([0.8, 0.2], 42);
 //! let train = DataLoaderBuilder::new(Stack).batch_size(4).shuffle(7).num_workers(2).build(train);
 //! for epoch in 0..2 {
 //!     for batch in train.epoch(epoch) {
-//!         let (x, y) = batch?; // Tensor<1>, Tensor<1, Int>
+//!         let (x, y): (Tensor<1>, Tensor<1, Int>) = batch?;
 //!         assert_eq!(x.dims(), y.dims());
 //!     }
 //! }

@@ -1,9 +1,8 @@
 //! What the user asked for.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use lexopt::prelude::*;
+use crate::common::Flags;
 
 pub const HELP: &str = "\
 Trains a small convolutional network on real handwritten digits.
@@ -45,48 +44,20 @@ impl Args {
             out: ".".into(),
             predict: false,
         };
-        let mut parser = lexopt::Parser::from_env();
-        let hint = |error: lexopt::Error| format!("{error}; `--help` lists the flags");
-        while let Some(flag) = parser.next().map_err(hint)? {
-            match flag {
-                Long("help") | Short('h') => return Ok(None),
-                Long("predict") => args.predict = true,
-                Long("epochs") => args.epochs = positive("--epochs", &mut parser)?,
-                Long("batch-size") => args.batch_size = positive("--batch-size", &mut parser)?,
-                Long("seed") => {
-                    args.seed = number("--seed", &mut parser, "a whole number", |_: &u64| true)?;
-                }
-                Long("lr") => {
-                    let valid = |&lr: &f64| lr.is_finite() && lr > 0.0;
-                    args.lr = number("--lr", &mut parser, "a number above 0", valid)?;
-                }
-                Long("device") => {
-                    let value = parser.value().map_err(hint)?;
-                    args.device = value.string().map_err(hint)?;
-                }
-                Long("out") => args.out = parser.value().map_err(hint)?.into(),
-                flag => return Err(hint(flag.unexpected())),
+        let mut flags = Flags::from_env();
+        while let Some(flag) = flags.next()? {
+            match flag.as_str() {
+                "--help" | "-h" => return Ok(None),
+                "--predict" => args.predict = true,
+                "--epochs" => args.epochs = flags.count()?,
+                "--batch-size" => args.batch_size = flags.count()?,
+                "--seed" => args.seed = flags.seed()?,
+                "--lr" => args.lr = flags.positive()?,
+                "--device" => args.device = flags.text("the name of a device")?,
+                "--out" => args.out = flags.path()?,
+                _ => return flags.unknown(),
             }
         }
         Ok(Some(args))
     }
-}
-
-fn positive(flag: &str, parser: &mut lexopt::Parser) -> Result<usize, String> {
-    let valid = |&n: &usize| (1..=1_000_000_000).contains(&n);
-    number(flag, parser, "a whole number from 1 on", valid)
-}
-
-fn number<T: FromStr>(
-    flag: &str,
-    parser: &mut lexopt::Parser,
-    expected: &str,
-    valid: impl Fn(&T) -> bool,
-) -> Result<T, String> {
-    let value = parser.value().map_err(|_| format!("{flag} needs {expected}"))?;
-    let text = value.to_string_lossy();
-    text.parse()
-        .ok()
-        .filter(valid)
-        .ok_or_else(|| format!("{flag} needs {expected}, found `{text}`"))
 }

@@ -13,6 +13,8 @@
 //! can load, and `digits.svg`, the learning curves.
 
 mod args;
+#[path = "../common/mod.rs"]
+mod common;
 mod dataset;
 mod model;
 
@@ -32,21 +34,14 @@ const WEIGHTS: &str = "digits.safetensors";
 const CURVES: &str = "digits.svg";
 
 fn main() -> ExitCode {
-    let run = Args::parse().and_then(|args| match args {
+    common::run(|| match Args::parse()? {
         None => {
             print!("{}", args::HELP);
             Ok(())
         }
         Some(args) if args.predict => predict(&args).map_err(|error| error.to_string()),
         Some(args) => train(&args).map_err(|error| error.to_string()),
-    });
-    match run {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    })
 }
 
 fn train(args: &Args) -> Result<()> {

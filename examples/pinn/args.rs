@@ -1,9 +1,8 @@
 //! What the user asked for.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use lexopt::prelude::*;
+use crate::common::Flags;
 
 pub const HELP: &str = "\
 Trains a network to solve Burgers' equation, by which a sine wave becomes steep.
@@ -44,45 +43,20 @@ impl Args {
             device: "cpu".into(),
             out: "pinn.svg".into(),
         };
-        let mut parser = lexopt::Parser::from_env();
-        let hint = |error: lexopt::Error| format!("{error}; `--help` lists the flags");
-        while let Some(flag) = parser.next().map_err(hint)? {
-            let whole = "a whole number";
-            let count = |&n: &usize| n <= 10_000_000;
-            match flag {
-                Long("help") | Short('h') => return Ok(None),
-                Long("steps") => args.steps = number("--steps", &mut parser, whole, count)?,
-                Long("refine") => args.refine = number("--refine", &mut parser, whole, count)?,
-                Long("points") => {
-                    let valid = |n: &usize| *n > 0 && count(n);
-                    args.points = number("--points", &mut parser, "a number from 1 on", valid)?;
-                }
-                Long("seed") => args.seed = number("--seed", &mut parser, whole, |_: &u64| true)?,
-                Long("lr") => {
-                    let valid = |&lr: &f64| lr.is_finite() && lr > 0.0;
-                    args.lr = number("--lr", &mut parser, "a number above 0", valid)?;
-                }
-                Long("device") => {
-                    args.device = parser.value().and_then(|name| name.string()).map_err(hint)?;
-                }
-                Long("out") => args.out = parser.value().map_err(hint)?.into(),
-                flag => return Err(hint(flag.unexpected())),
+        let mut flags = Flags::from_env();
+        while let Some(flag) = flags.next()? {
+            match flag.as_str() {
+                "--help" | "-h" => return Ok(None),
+                "--steps" => args.steps = flags.number("a whole number", |_| true)?,
+                "--refine" => args.refine = flags.number("a whole number", |_| true)?,
+                "--points" => args.points = flags.count()?,
+                "--seed" => args.seed = flags.seed()?,
+                "--lr" => args.lr = flags.positive()?,
+                "--device" => args.device = flags.text("the name of a device")?,
+                "--out" => args.out = flags.path()?,
+                _ => return flags.unknown(),
             }
         }
         Ok(Some(args))
     }
-}
-
-fn number<T: FromStr>(
-    flag: &str,
-    parser: &mut lexopt::Parser,
-    expected: &str,
-    valid: impl Fn(&T) -> bool,
-) -> Result<T, String> {
-    let value = parser.value().map_err(|_| format!("{flag} needs {expected}"))?;
-    let text = value.to_string_lossy();
-    text.parse()
-        .ok()
-        .filter(valid)
-        .ok_or_else(|| format!("{flag} needs {expected}, found `{text}`"))
 }

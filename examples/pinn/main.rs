@@ -18,6 +18,8 @@
 //! `pinn.svg` shows the network and the exact solution at three times, and the loss.
 
 mod args;
+#[path = "../common/mod.rs"]
+mod common;
 mod exact;
 mod model;
 
@@ -31,20 +33,13 @@ use kiln::train::{Chart, Series};
 use model::{Net, Points, loss};
 
 fn main() -> ExitCode {
-    let run = Args::parse().and_then(|args| match args {
+    common::run(|| match Args::parse()? {
         None => {
             print!("{}", args::HELP);
             Ok(())
         }
         Some(args) => train(&args).map_err(|error| error.to_string()),
-    });
-    match run {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    })
 }
 
 fn train(args: &Args) -> Result<()> {

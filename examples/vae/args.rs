@@ -1,9 +1,8 @@
 //! What the user asked for.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use lexopt::prelude::*;
+use crate::common::Flags;
 
 pub const HELP: &str = "\
 Trains a variational autoencoder on images of digits and draws new ones.
@@ -49,49 +48,22 @@ impl Args {
             data: None,
             out: "vae.png".into(),
         };
-        let mut parser = lexopt::Parser::from_env();
-        let hint = |error: lexopt::Error| format!("{error}; `--help` lists the flags");
-        while let Some(flag) = parser.next().map_err(hint)? {
-            match flag {
-                Long("help") | Short('h') => return Ok(None),
-                Long("epochs") => args.epochs = positive("--epochs", &mut parser)?,
-                Long("batch-size") => args.batch_size = positive("--batch-size", &mut parser)?,
-                Long("hidden") => args.hidden = positive("--hidden", &mut parser)?,
-                Long("latent") => args.latent = positive("--latent", &mut parser)?,
-                Long("seed") => {
-                    args.seed = number("--seed", &mut parser, "a whole number", |_: &u64| true)?;
-                }
-                Long("lr") => {
-                    let valid = |&lr: &f64| lr.is_finite() && lr > 0.0;
-                    args.lr = number("--lr", &mut parser, "a number above 0", valid)?;
-                }
-                Long("device") => {
-                    args.device = parser.value().and_then(|name| name.string()).map_err(hint)?;
-                }
-                Long("data") => args.data = Some(parser.value().map_err(hint)?.into()),
-                Long("out") => args.out = parser.value().map_err(hint)?.into(),
-                flag => return Err(hint(flag.unexpected())),
+        let mut flags = Flags::from_env();
+        while let Some(flag) = flags.next()? {
+            match flag.as_str() {
+                "--help" | "-h" => return Ok(None),
+                "--epochs" => args.epochs = flags.count()?,
+                "--batch-size" => args.batch_size = flags.count()?,
+                "--hidden" => args.hidden = flags.count()?,
+                "--latent" => args.latent = flags.count()?,
+                "--data" => args.data = Some(flags.path()?),
+                "--seed" => args.seed = flags.seed()?,
+                "--lr" => args.lr = flags.positive()?,
+                "--device" => args.device = flags.text("the name of a device")?,
+                "--out" => args.out = flags.path()?,
+                _ => return flags.unknown(),
             }
         }
         Ok(Some(args))
     }
-}
-
-fn positive(flag: &str, parser: &mut lexopt::Parser) -> Result<usize, String> {
-    let valid = |&n: &usize| (1..=1_000_000).contains(&n);
-    number(flag, parser, "a whole number from 1 to 1000000", valid)
-}
-
-fn number<T: FromStr>(
-    flag: &str,
-    parser: &mut lexopt::Parser,
-    expected: &str,
-    valid: impl Fn(&T) -> bool,
-) -> Result<T, String> {
-    let value = parser.value().map_err(|_| format!("{flag} needs {expected}"))?;
-    let text = value.to_string_lossy();
-    text.parse()
-        .ok()
-        .filter(valid)
-        .ok_or_else(|| format!("{flag} needs {expected}, found `{text}`"))
 }

@@ -1,9 +1,8 @@
 //! Images to learn: the digits in `examples/data`, or a file in the format of MNIST.
 
-use std::io::Read;
 use std::path::Path;
 
-use flate2::read::GzDecoder;
+use kiln::data::read_idx;
 use kiln::prelude::*;
 use kiln::{Error, Result};
 
@@ -27,36 +26,16 @@ impl Images {
     }
 
     /// A file like MNIST's `train-images-idx3-ubyte`, which may be compressed (`.gz`).
-    pub fn read_idx(path: &Path, device: &Device) -> Result<Self> {
-        /// No image file of this kind is larger, and a small compressed one could be anything.
-        const LIMIT: u64 = 1 << 30;
-        let unreadable =
-            |cause: std::io::Error| damaged(path, &format!("can not be read: {cause}"));
-        let mut bytes = std::fs::read(path).map_err(unreadable)?;
-        if bytes.starts_with(&[0x1f, 0x8b]) {
-            let mut whole = Vec::new();
-            let decoder = GzDecoder::new(&bytes[..]);
-            decoder.take(LIMIT).read_to_end(&mut whole).map_err(unreadable)?;
-            bytes = whole;
-        }
-        let word = |i: usize| {
-            let bytes = bytes.get(4 * i..4 * i + 4)?.try_into().ok()?;
-            Some(u32::from_be_bytes(bytes) as usize)
-        };
-        // 0x08 for bytes, three axes.
-        let sizes = match [word(0), word(1), word(2), word(3)] {
-            [Some(0x0803), Some(n), Some(height), Some(width)] => [n, height, width],
-            _ => return Err(damaged(path, "is no file of images like train-images-idx3-ubyte")),
-        };
-        let [n, height, width] = sizes;
-        let pixels = &bytes[16..];
-        let expected = n.checked_mul(height).and_then(|x| x.checked_mul(width));
-        if expected != Some(pixels.len()) || pixels.is_empty() {
-            let what =
-                format!("says {n} images of {height} x {width}, has {} pixels", pixels.len());
+    pub fn read(path: &Path, device: &Device) -> Result<Self> {
+        let data = read_idx(path)?;
+        let (DType::U8, &[n, height, width]) = (data.dtype(), data.dims()) else {
+            let what = format!("is {} {}, not bytes of images", data.dtype(), data.shape());
             return Err(damaged(path, &what));
+        };
+        if n * height * width == 0 {
+            return Err(damaged(path, &format!("has {n} images of {height} x {width} pixels")));
         }
-        let pixels = pixels.iter().map(|&pixel| pixel as f32 / 255.0).collect();
+        let pixels = data.iter::<f32>().map(|pixel| pixel / 255.0).collect();
         Ok(Self::new(pixels, [height, width], device))
     }
 

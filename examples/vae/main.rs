@@ -18,6 +18,8 @@
 //! random points; and ways from one test image to another.
 
 mod args;
+#[path = "../common/mod.rs"]
+mod common;
 mod dataset;
 mod gallery;
 mod model;
@@ -37,20 +39,13 @@ use model::Vae;
 const COLUMNS: usize = 12;
 
 fn main() -> ExitCode {
-    let run = Args::parse().and_then(|args| match args {
+    common::run(|| match Args::parse()? {
         None => {
             print!("{}", args::HELP);
             Ok(())
         }
         Some(args) => train(&args).map_err(|error| error.to_string()),
-    });
-    match run {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-    }
+    })
 }
 
 fn train(args: &Args) -> Result<()> {
@@ -58,7 +53,7 @@ fn train(args: &Args) -> Result<()> {
     device.seed(args.seed);
     let images = match &args.data {
         None => Images::digits(&device)?,
-        Some(path) => Images::read_idx(path, &device)?,
+        Some(path) => Images::read(path, &device)?,
     };
     let [n, pixels] = images.pixels.dims();
     // The last ones are not learned, to see whether they can be drawn all the same.

@@ -60,6 +60,8 @@ pub use loss::*;
 pub use module::{Module, Path, Visitor, VisitorMut};
 pub use param::{Buffer, Mode, Param};
 pub use pattern::{ParamGroups, PathPattern};
+#[doc(hidden)]
+pub use store::safetensors_parts;
 pub use store::{LoadReport, StateDict, WeightFile};
 pub use summary::{Summary, SummaryRow};
 #[doc(hidden)]

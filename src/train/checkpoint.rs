@@ -1,13 +1,12 @@
 //! Checkpoints: one file that holds all that a training needs to go on.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::Arc;
 
-use kiln_nn::{Module, StateDict, atomic_write};
-use kiln_tensor::{DType, Device, Error, Generator, Result, Shape, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use kiln_nn::{Module, StateDict, WeightFile, atomic_write, safetensors_parts};
+use kiln_tensor::{Device, Error, Generator, Result};
 
 /// Stands where the checksum will be while it is computed.
 const NO_SUM: &str = "00000000";
@@ -120,23 +119,20 @@ impl Checkpoint {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let error = |what: String| Error::File { path: path.display().to_string(), what };
-        let mut views = Vec::new();
-        for (part, state) in &self.parts {
-            for (name, data) in state.iter() {
-                let unknown = || error(format!("can not hold {name}, which is {}", data.dtype()));
-                let dtype = to_file(data.dtype()).ok_or_else(unknown)?;
-                views.push((format!("{part}.{name}"), Entry { data, dtype }));
-            }
-        }
-        let mut texts: HashMap<String, String> = self.texts.clone().into_iter().collect();
+        let mut texts = self.texts.clone();
         texts.insert("checksum".into(), NO_SUM.into());
         texts.insert(VERSION.into(), env!("CARGO_PKG_VERSION").into());
-        let mut bytes = safetensors::serialize(views, Some(texts))
-            .map_err(|cause| error(format!("can not be written: {cause}")))?;
-        let at = find_sum(&bytes).ok_or_else(|| error("has no place for its checksum".into()))?;
-        let sum = checksum(&bytes, at);
-        bytes[at..at + NO_SUM.len()].copy_from_slice(sum.as_bytes());
-        atomic_write(path, |file| file.write_all(&bytes))
+        let entries = self.parts.iter().flat_map(|(part, state)| {
+            state.iter().map(move |(name, data)| (format!("{part}.{name}"), data))
+        });
+        let (mut head, values) = safetensors_parts(entries, &texts).map_err(error)?;
+        let at = find_sum(&head).ok_or_else(|| error("has no place for its checksum".into()))?;
+        let sum = checksum(&head, at, values.iter().map(|data| data.bytes()));
+        head[at..at + NO_SUM.len()].copy_from_slice(sum.as_bytes());
+        atomic_write(path, |file| {
+            file.write_all(&head)?;
+            values.iter().try_for_each(|data| file.write_all(data.bytes()))
+        })
     }
 
     /// Reads a file. One that was cut, changed or written by something else is an error that says
@@ -145,33 +141,23 @@ impl Checkpoint {
         let path = path.as_ref();
         let error = |what: String| Error::File { path: path.display().to_string(), what };
         let damaged = |cause: &dyn Display| error(format!("is a damaged checkpoint: {cause}"));
-        let bytes =
-            std::fs::read(path).map_err(|cause| error(format!("can not be read: {cause}")))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|cause| damaged(&cause))?;
+        let bytes: Arc<[u8]> =
+            std::fs::read(path).map_err(|cause| error(format!("can not be read: {cause}")))?.into();
+        let file = WeightFile::from_bytes(bytes.clone()).map_err(|cause| damaged(&cause))?;
         let at = find_sum(&bytes).ok_or_else(|| {
             error(
                 "is no checkpoint: it has no checksum (weights alone are read by `load_file`)"
                     .into(),
             )
         })?;
-        let sum = checksum(&bytes, at);
-        if &bytes[at..at + NO_SUM.len()] != sum.as_bytes() {
+        if &bytes[at..at + NO_SUM.len()] != checksum(&bytes, at, std::iter::empty()).as_bytes() {
             return Err(damaged(&"its checksum is not that of its bytes"));
         }
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|cause| damaged(&cause))?;
-        let mut checkpoint = Self::new();
-        checkpoint.texts.extend(header.metadata().clone().unwrap_or_default());
+        let state = file.into_state_dict().map_err(|cause| damaged(&cause))?;
+        let mut checkpoint = Self { texts: state.metadata().clone(), ..Self::default() };
         checkpoint.texts.remove("checksum");
-        let mut names = file.names();
-        names.sort();
-        for name in names {
-            let view = file.tensor(name).map_err(|cause| damaged(&cause))?;
-            let unknown = || damaged(&format!("{name} has the dtype {:?}", view.dtype()));
-            let dtype = from_file(view.dtype()).ok_or_else(unknown)?;
-            let shape = Shape::try_new(view.shape()).map_err(|cause| damaged(&cause))?;
-            let data = TensorData::from_bytes(view.data(), shape, dtype);
-            let data = data.map_err(|cause| damaged(&cause))?;
-            let (part, path) = name.split_once('.').unwrap_or((name, ""));
+        for (name, data) in state {
+            let (part, path) = name.split_once('.').unwrap_or((&name, ""));
             checkpoint.parts.entry(part.into()).or_default().insert(path, data);
         }
         Ok(checkpoint)
@@ -192,57 +178,13 @@ fn find_sum(bytes: &[u8]) -> Option<usize> {
     (at + NO_SUM.len() <= 8 + header.len()).then_some(at)
 }
 
-/// The checksum of a file whose own, at `at`, reads zero.
-fn checksum(bytes: &[u8], at: usize) -> String {
+/// The checksum of a file that starts with `head` and goes on with `rest`; its own, at `at`, counts
+/// as zeros.
+fn checksum<'a>(head: &[u8], at: usize, rest: impl Iterator<Item = &'a [u8]>) -> String {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes[..at]);
+    hasher.update(&head[..at]);
     hasher.update(NO_SUM.as_bytes());
-    hasher.update(&bytes[at + NO_SUM.len()..]);
+    hasher.update(&head[at + NO_SUM.len()..]);
+    rest.for_each(|bytes| hasher.update(bytes));
     format!("{:08x}", hasher.finalize())
-}
-
-/// Dtypes and how files name them. Pairs of f64 have no name there.
-const DTYPES: [(DType, Dtype); 14] = [
-    (DType::Bool, Dtype::BOOL),
-    (DType::U8, Dtype::U8),
-    (DType::I8, Dtype::I8),
-    (DType::U16, Dtype::U16),
-    (DType::I16, Dtype::I16),
-    (DType::U32, Dtype::U32),
-    (DType::I32, Dtype::I32),
-    (DType::U64, Dtype::U64),
-    (DType::I64, Dtype::I64),
-    (DType::F16, Dtype::F16),
-    (DType::BF16, Dtype::BF16),
-    (DType::F32, Dtype::F32),
-    (DType::F64, Dtype::F64),
-    (DType::Complex64, Dtype::C64),
-];
-
-fn to_file(dtype: DType) -> Option<Dtype> {
-    DTYPES.iter().find(|(ours, _)| *ours == dtype).map(|(_, theirs)| *theirs)
-}
-
-fn from_file(dtype: Dtype) -> Option<DType> {
-    DTYPES.iter().find(|(_, theirs)| *theirs == dtype).map(|(ours, _)| *ours)
-}
-
-struct Entry<'a> {
-    data: &'a TensorData,
-    dtype: Dtype,
-}
-
-impl View for Entry<'_> {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-    fn shape(&self) -> &[usize] {
-        self.data.dims()
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.data.bytes().into()
-    }
-    fn data_len(&self) -> usize {
-        self.data.bytes().len()
-    }
 }

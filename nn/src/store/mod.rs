@@ -31,6 +31,8 @@ mod weight_file;
 pub(crate) use fit::{check_fit, load_into};
 pub use pt::Value;
 pub use report::LoadReport;
+#[doc(hidden)]
+pub use safetensors::safetensors_parts;
 pub use state_dict::StateDict;
 pub use weight_file::{WeightFile, WeightFormat};
 

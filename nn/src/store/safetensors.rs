@@ -83,34 +83,51 @@ pub(super) fn save<'a>(
     entries: impl Iterator<Item = (&'a str, &'a TensorData)>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let error = |what: String| file_error(&path.display().to_string(), what);
+    let entries = entries.map(|(name, data)| (name.to_string(), data));
+    let parts = safetensors_parts(entries, metadata)
+        .map_err(|what| file_error(&path.display().to_string(), what))?;
+    atomic_write(path, |file| {
+        file.write_all(&parts.0)?;
+        parts.1.iter().try_for_each(|data| file.write_all(data.bytes()))
+    })
+}
+
+/// A safetensors file before it is written: all that comes before the values, and the values in
+/// their order. An error says what can not be in such a file. For files with something of their own
+/// in the header, as a checkpoint.
+#[doc(hidden)]
+pub fn safetensors_parts<'a>(
+    entries: impl Iterator<Item = (String, &'a TensorData)>,
+    metadata: &BTreeMap<String, String>,
+) -> std::result::Result<(Vec<u8>, Vec<&'a TensorData>), String> {
     let mut sorted = Vec::new();
     for (name, data) in entries {
         let dtype = DTYPES.iter().find(|(ours, _)| *ours == data.dtype());
-        let unknown = || error(format!("can not hold {name}, which is {}", data.dtype()));
-        sorted.push((name, data, dtype.ok_or_else(unknown)?.1));
+        let unknown = || format!("can not hold {name}, which is {}", data.dtype());
+        let dtype = dtype.ok_or_else(unknown)?.1;
+        sorted.push((name, data, dtype));
     }
     // The widest numbers first: so all of them are aligned in the file.
     sorted.sort_by(|(a, _, a_dtype), (b, _, b_dtype)| b_dtype.cmp(a_dtype).then(a.cmp(b)));
+    let values = sorted.iter().map(|(_, data, _)| *data).collect();
     let mut end = 0;
-    let info = |&(name, data, dtype): &(&str, &TensorData, Dtype)| {
+    let info = |(name, data, dtype): (String, &TensorData, Dtype)| {
         let start = end;
         end += data.bytes().len();
         let info = TensorInfo { dtype, shape: data.dims().to_vec(), data_offsets: (start, end) };
-        (name.to_string(), info)
+        (name, info)
     };
-    let infos = sorted.iter().map(info).collect();
+    let infos = sorted.into_iter().map(info).collect();
     let metadata: HashMap<_, _> = metadata.clone().into_iter().collect();
     let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
-    let header = Metadata::new(metadata, infos).map_err(|cause| error(cause.to_string()))?;
-    let mut header = serde_json::to_vec(&header).map_err(|cause| error(cause.to_string()))?;
-    header.resize(header.len().next_multiple_of(8), b' ');
-    if header.len() as u64 > LONGEST_HEADER {
-        return Err(error(format!("a header of {} bytes is too long", header.len())));
+    let header = Metadata::new(metadata, infos).map_err(|cause| cause.to_string())?;
+    let header = serde_json::to_vec(&header).map_err(|cause| cause.to_string())?;
+    let length = header.len().next_multiple_of(8);
+    if length as u64 > LONGEST_HEADER {
+        return Err(format!("a header of {length} bytes is too long"));
     }
-    atomic_write(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        sorted.iter().try_for_each(|(_, data, _)| file.write_all(data.bytes()))
-    })
+    let mut head = (length as u64).to_le_bytes().to_vec();
+    head.extend(header);
+    head.resize(8 + length, b' ');
+    Ok((head, values))
 }

@@ -168,6 +168,16 @@ impl StateDict {
     }
 }
 
+impl IntoIterator for StateDict {
+    type Item = (String, TensorData);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    /// Every path with its values, given away.
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
 impl Entries for StateDict {
     fn paths(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(path, _)| path.as_str())

@@ -5,7 +5,7 @@
 //! depth are packed as one element of 32 bits, and all that lies around the micro-kernel handles
 //! those as it does f32, over half of the depth. Subnormal numbers count as zero.
 
-use super::super::simd::{Isa, Kernel, Level, dispatch, level};
+use super::super::simd::{Isa, Kernel, dispatch};
 use super::Threads;
 use super::kernel::Tiles;
 use super::pack::{Direct, Source, Strided};
@@ -16,10 +16,12 @@ use std::ops::Range;
 /// The micro-kernels, if this processor has the instruction.
 fn tiles() -> Option<&'static Tiles<f32>> {
     #[cfg(target_arch = "x86_64")]
-    if level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16") {
-        return Some(&super::kernel::AVX512_BF16);
+    {
+        use crate::cpu::simd::{Level, level};
+        if level() == Level::Avx512 && is_x86_feature_detected!("avx512bf16") {
+            return Some(&super::kernel::AVX512_BF16);
+        }
     }
-    let _ = level() == Level::Baseline;
     None
 }
 
@@ -166,7 +168,7 @@ mod tests {
                 };
                 let (left, right) = (strided(&a, a_line, a_depth), strided(&b, b_line, b_depth));
                 let product = Product {
-                    tiles: crate::cpu::gemm::kernel::tiles_f32(level()),
+                    tiles: crate::cpu::gemm::kernel::tiles_f32(crate::cpu::simd::level()),
                     m,
                     n,
                     k,

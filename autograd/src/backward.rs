@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use kiln_tensor::op::BinaryKind;
-use kiln_tensor::{AnyTensor, Differentiable, Error, OrFail, Result, Tensor};
+use kiln_tensor::{AnyTensor, Differentiable, Error, OrFail, Result, Tensor, Tracked};
 
-use crate::node::parent;
 use crate::walk::{Targets, Walk};
 
 /// The gradients that a backward pass computed: one for each leaf that it reached, and one for each
@@ -89,7 +88,7 @@ impl Gradients {
 }
 
 fn key(tensor: &AnyTensor) -> Option<(u64, u32)> {
-    Some(parent(tensor.tracked()?)?.key())
+    tensor.tracked().map(Tracked::key)
 }
 
 /// A backward pass with options. [`Autograd::backward`](crate::Autograd::backward) is the plain one.
@@ -164,7 +163,7 @@ impl Backward {
     #[track_caller]
     pub fn run<const D: usize, K: Differentiable>(self, output: &Tensor<D, K>) -> Gradients {
         let seed = self.seed.clone();
-        let parents = self.kept.iter().filter_map(|tensor| parent(tensor.tracked()?));
+        let parents = self.kept.iter().filter_map(|tensor| tensor.tracked());
         let targets = Targets::new(parents, false);
         self.walk(&[output.as_any()], &[seed], &targets).or_fail()
     }
@@ -194,7 +193,7 @@ impl Backward {
         seeds: &[Option<AnyTensor>],
         inputs: &[&AnyTensor],
     ) -> Vec<Option<AnyTensor>> {
-        let parents = inputs.iter().filter_map(|tensor| parent(tensor.tracked()?));
+        let parents = inputs.iter().filter_map(|tensor| tensor.tracked());
         let targets = Targets::new(parents, true);
         let gradients = self.walk(outputs, seeds, &targets).or_fail();
         inputs.iter().map(|input| gradients.get(input).cloned()).collect()
@@ -212,7 +211,7 @@ impl Backward {
             return Err(Error::Argument { op: OP, rule });
         }
         let root = |(&output, seed): (&&AnyTensor, &Option<AnyTensor>)| {
-            let Some(root) = output.tracked().and_then(parent) else {
+            let Some(root) = output.tracked().cloned() else {
                 let rule = "the tensor does not depend on any that requires a gradient".into();
                 return Err(Error::Autograd { op: OP, rule });
             };

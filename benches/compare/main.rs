@@ -1,55 +1,58 @@
-//! Kiln and PyTorch side by side.
+//! Kiln and PyTorch side by side, and candle and Burn if asked for.
 //!
 //! `benches/compare/run` installs PyTorch if there is none and runs this; `benches/compare/run
-//! --filter matmul --threads 2 --turns 7` limits it. It prints a line for each workload:
+//! --filter matmul --threads 2 --turns 7` limits it, `--peers candle,burn` builds and adds these two.
+//! It prints a line for each workload:
 //!
 //! ```text
-//! workload                       kiln us     torch us    ratio
-//! matmul_f32_256                   262.1        281.0     1.07
+//! workload                        kiln us     torch us    ratio
+//! matmul_f32_256                  262.100      281.000     1.07
 //! ```
 //!
-//! The ratio is PyTorch's time over Kiln's: above 1 Kiln is faster. The lines also go to
+//! A ratio is the other one's time over Kiln's: above 1 Kiln is faster. The lines also go to
 //! `target/compare.jsonl`, one object each. `cargo bench --bench compare` alone, without
 //! `-- --python PATH`, times Kiln only.
 //!
-//! The last rows are about whole processes (`process.rs`): microseconds to a first result, megabytes
-//! of memory at most.
+//! The last rows are about whole processes (`process.rs`) of Kiln and PyTorch: microseconds to a
+//! first result, megabytes of memory at most.
 //!
-//! Both sides take turns in one run, so that what else the machine does hits both alike: this
-//! process times a workload, then asks the PyTorch process (`torch_side.py`) to time it, several
-//! times over; the medians are compared. A turn during which other programs took processor time is
+//! All sides take turns in one run, so that what else the machine does hits all alike: this
+//! process times a workload, then asks each other process (`peer.rs`) to time it, several times
+//! over; the medians are compared. A turn during which other programs took processor time is
 //! repeated; a line that ends in `busy` has turns in it for which no quiet moment came.
 
 // The block is for the criterion benches.
 #[allow(dead_code)]
 #[path = "../models/mod.rs"]
 mod models;
+mod peer;
 mod process;
 mod quiet;
 #[path = "../../examples/resnet18/model.rs"]
 mod resnet;
+mod timing;
 mod workloads;
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
+use peer::Peer;
 use quiet::Usage;
-use workloads::{WORKLOADS, Workload};
+use timing::{median, turn};
+use workloads::WORKLOADS;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Batches of calls in a turn, and how long one of them should take.
-const BATCHES: usize = 5;
-const BATCH_SECONDS: f64 = 0.02;
 /// How long a workload waits for quiet moments in all.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Args {
     /// A Python that has PyTorch.
     python: Option<String>,
+    /// `candle`, `burn`.
+    peers: Vec<String>,
     threads: usize,
     /// Only workloads whose name contains this.
     filter: String,
@@ -65,6 +68,7 @@ impl Args {
         use lexopt::prelude::*;
         let mut args = Self {
             python: None,
+            peers: Vec::new(),
             threads: 2,
             filter: String::new(),
             turns: 7,
@@ -75,6 +79,9 @@ impl Args {
         while let Some(arg) = parser.next()? {
             match arg {
                 Long("python") => args.python = Some(parser.value()?.string()?),
+                Long("peers") => {
+                    args.peers = parser.value()?.string()?.split(',').map(String::from).collect();
+                }
                 Long("threads") => args.threads = parser.value()?.parse()?,
                 Long("filter") | Short('f') => args.filter = parser.value()?.string()?,
                 Long("turns") => args.turns = parser.value()?.parse()?,
@@ -104,55 +111,84 @@ fn main() -> Result<()> {
         selected.for_each(|(_, make)| make()(1));
         return Ok(());
     }
-    let mut torch = match &args.python {
-        Some(python) => Some(Torch::start(python, args.threads)?),
-        None => None,
-    };
+    let mut peers = Vec::new();
+    if let Some(python) = &args.python {
+        peers.push(Peer::torch(python, args.threads)?);
+    }
+    for name in &args.peers {
+        peers.push(Peer::rust(name, args.threads)?);
+    }
     std::fs::create_dir_all("target")?;
     let mut file = File::create("target/compare.jsonl")?;
     let mut processes = vec![std::process::id()];
-    processes.extend(torch.as_ref().map(|torch| torch.child.id()));
-    println!("{:<26} {:>12} {:>12} {:>8}", "workload", "kiln us", "torch us", "ratio");
+    processes.extend(peers.iter().map(Peer::id));
+    print!("{:<26} {:>12}", "workload", "kiln us");
+    peers.iter().for_each(|peer| print!(" {:>12} {:>8}", format!("{} us", peer.name), "ratio"));
+    println!();
     for &(name, make) in selected {
         let mut workload = make();
         let mut quiet = Quiet { processes: &processes, patience: PATIENCE, busy: false };
-        let (mut kiln_us, mut torch_us) = (Vec::new(), Vec::new());
+        let (mut kiln, mut others) = (Vec::new(), vec![Vec::new(); peers.len()]);
         for _ in 0..args.turns {
-            kiln_us.push(quiet.measure(|| Ok(turn(&mut workload)))?);
-            if let Some(torch) = &mut torch {
-                torch_us.push(quiet.measure(|| torch.turn(name))?);
+            kiln.push(quiet.measure(|| Ok(turn(&mut workload)))?);
+            for (peer, times) in peers.iter_mut().zip(&mut others) {
+                times.extend(quiet.measure(|| peer.turn(name))?);
             }
         }
-        let kiln_us = median(&mut kiln_us);
-        let busy = if quiet.busy { "  busy" } else { "" };
-        if torch.is_none() {
-            println!("{name:<26} {kiln_us:>12.3}{busy}");
-            continue;
-        }
-        let torch_us = median(&mut torch_us);
-        let ratio = torch_us / kiln_us;
-        println!("{name:<26} {kiln_us:>12.3} {torch_us:>12.3} {ratio:>8.2}{busy}");
-        writeln!(
-            file,
-            r#"{{"workload":"{name}","kiln_us":{kiln_us:.4},"torch_us":{torch_us:.4},"ratio":{ratio:.4}}}"#
-        )?;
+        let middle = |times: &mut Vec<f64>| (!times.is_empty()).then(|| median(times));
+        let others: Vec<_> = others.iter_mut().map(middle).collect();
+        let row = Row { name, unit: "us", kiln: median(&mut kiln), busy: quiet.busy };
+        row.write(&mut file, peers.iter().map(|peer| peer.name.as_str()).zip(others))?;
     }
     let rows = process::ROWS.iter().filter(|(name, ..)| name.contains(&args.filter));
     for &(name, unit, _) in rows {
         let kiln = process::measure(name, None, args.threads)?;
-        let Some(python) = &args.python else {
-            println!("{name:<26} {kiln:>12.3}");
-            continue;
+        let torch = match &args.python {
+            Some(python) => {
+                Some(("torch", Some(process::measure(name, Some(python), args.threads)?)))
+            }
+            None => None,
         };
-        let torch = process::measure(name, Some(python), args.threads)?;
-        let ratio = torch / kiln;
-        println!("{name:<26} {kiln:>12.3} {torch:>12.3} {ratio:>8.2}");
-        writeln!(
-            file,
-            r#"{{"workload":"{name}","kiln_{unit}":{kiln:.4},"torch_{unit}":{torch:.4},"ratio":{ratio:.4}}}"#
-        )?;
+        Row { name, unit, kiln, busy: false }.write(&mut file, torch)?;
     }
     Ok(())
+}
+
+/// A line of the table.
+struct Row<'a> {
+    name: &'a str,
+    unit: &'a str,
+    kiln: f64,
+    busy: bool,
+}
+
+impl Row<'_> {
+    /// Prints it, and writes it to `file` as JSON, with what the peers took: nothing where they do
+    /// not have the workload.
+    fn write<'a>(
+        &self,
+        file: &mut File,
+        peers: impl IntoIterator<Item = (&'a str, Option<f64>)>,
+    ) -> Result<()> {
+        let Self { name, unit, kiln, busy } = self;
+        let mut line = format!("{name:<26} {kiln:>12.3}");
+        let mut json = format!(r#"{{"workload":"{name}","kiln_{unit}":{kiln:.4}"#);
+        for (peer, time) in peers {
+            let Some(time) = time else {
+                line += &format!(" {:>12} {:>8}", "none", "");
+                continue;
+            };
+            let ratio = time / kiln;
+            line += &format!(" {time:>12.3} {ratio:>8.2}");
+            json += &format!(r#","{peer}_{unit}":{time:.4}"#);
+            if peer == "torch" {
+                json += &format!(r#","ratio":{ratio:.4}"#);
+            }
+        }
+        println!("{line}{}", if *busy { "  busy" } else { "" });
+        writeln!(file, "{json}}}")?;
+        Ok(())
+    }
 }
 
 /// Measures in quiet moments, as long as there is patience.
@@ -164,7 +200,7 @@ struct Quiet<'a> {
 }
 
 impl Quiet<'_> {
-    fn measure(&mut self, mut work: impl FnMut() -> Result<f64>) -> Result<f64> {
+    fn measure<T>(&mut self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             let (start, before) = (Instant::now(), Usage::now(self.processes));
             let result = work()?;
@@ -183,77 +219,5 @@ impl Quiet<'_> {
             std::thread::sleep(Duration::from_millis(200));
             self.patience = self.patience.saturating_sub(start.elapsed());
         }
-    }
-}
-
-/// Microseconds of one call: the median over a few batches, after one that warms up.
-fn turn(workload: &mut Workload) -> f64 {
-    let mut seconds = |calls: u64| {
-        let start = Instant::now();
-        workload(calls);
-        start.elapsed().as_secs_f64()
-    };
-    // More and more calls until they take long enough to say how many fill a batch.
-    let mut calls = 1;
-    let calls = loop {
-        let taken = seconds(calls);
-        if taken > BATCH_SECONDS / 4.0 {
-            break ((calls as f64 * BATCH_SECONDS / taken) as u64).max(1);
-        }
-        calls *= 2;
-    };
-    let mut times: Vec<f64> = (0..BATCHES).map(|_| seconds(calls) / calls as f64 * 1e6).collect();
-    median(&mut times)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// The process that runs the same workloads with PyTorch: it reads the name of one from stdin,
-/// times a turn of it in the same way and writes the microseconds to stdout.
-struct Torch {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
-}
-
-impl Torch {
-    fn start(python: &str, threads: usize) -> Result<Self> {
-        let mut child = Command::new(python)
-            .args(["-u", "benches/compare/torch_side.py", &threads.to_string()])
-            .env("OMP_NUM_THREADS", threads.to_string())
-            // Large tensors from the heap instead of fresh pages: faster for PyTorch.
-            .env(
-                "GLIBC_TUNABLES",
-                "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296",
-            )
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{python} does not start: {error}"))?;
-        let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        Ok(Self { child, input, output })
-    }
-
-    fn turn(&mut self, name: &str) -> Result<f64> {
-        let input = self.input.as_mut().expect("it is open until the drop");
-        let mut answer = String::new();
-        let asked = writeln!(input, "{name}");
-        self.output.read_line(&mut answer)?;
-        match (asked, answer.trim().parse()) {
-            (Ok(()), Ok(microseconds)) => Ok(microseconds),
-            _ => Err(format!("the PyTorch process did not time {name}; its error is above").into()),
-        }
-    }
-}
-
-impl Drop for Torch {
-    fn drop(&mut self) {
-        // It ends with its input.
-        self.input = None;
-        let _ = self.child.wait();
     }
 }

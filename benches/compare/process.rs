@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use kiln::prelude::*;
 
+use crate::Result;
 use crate::models::train_gpt;
-use crate::{Result, median};
+use crate::timing::median;
 
 /// What a process is asked for, the unit of the number, and how often it is measured.
 pub const ROWS: [(&str, &str, usize); 2] =

@@ -1,4 +1,4 @@
-"""The PyTorch side of the comparison: `main.rs` starts it, `run` says how to run both.
+"""The PyTorch side of the comparison: `peer.rs` starts it, `run` says how to run both.
 
 Reads the name of a workload from stdin, times a turn of it, writes the microseconds of one call
 to stdout, and so on until stdin ends. The argument is the number of threads. By hand:
@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 MILLION = 1_000_000
-BATCHES, BATCH_SECONDS = 5, 0.02  # as in main.rs
+BATCHES, BATCH_SECONDS = 5, 0.02  # as in timing.rs
 
 
 class Workload:

@@ -8,9 +8,7 @@ use kiln::tensor::op::{Activation, Conv2dOptions};
 
 use crate::models::{Block, Cnn, Gpt, Mlp, tokens, train_gpt};
 use crate::resnet::ResNet18;
-
-/// Calls the workload that many times.
-pub type Workload = Box<dyn FnMut(u64)>;
+use crate::timing::Workload;
 
 /// Makes a workload with its inputs.
 pub type Maker = fn() -> Workload;

@@ -2,7 +2,7 @@
 
 use kiln_nn::{Config, Module};
 use kiln_optim::{GradScaler, Optimizer};
-use kiln_tensor::{Error, Result};
+use kiln_tensor::{Error, Result, profile};
 
 use super::Step;
 use super::config::fit_error;
@@ -85,6 +85,7 @@ impl<M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> Fit<'
     /// The loss and the metrics on the data of the validation, with averaged weights if there are.
     pub fn validate(&mut self) -> Result<()> {
         let Some(valid) = self.valid else { return Ok(()) };
+        let _scope = profile::scope("validation");
         let evaluation = Evaluation {
             precision: self.config.precision.clone(),
             limit: self.config.limit_valid_batches,

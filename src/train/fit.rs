@@ -7,7 +7,7 @@ use kiln_nn::Module;
 use kiln_optim::schedule::ReduceLrOnPlateau;
 use kiln_optim::{Ema, GradScaler, GradientClipping, Optimizer, clip_grad_norm, grad_norm};
 use kiln_tensor::op::BinaryKind;
-use kiln_tensor::{Device, Error, Generator, Result};
+use kiln_tensor::{Device, Error, Generator, Result, profile};
 
 use super::config::{Precision, TrainerConfig};
 use super::display::Display;
@@ -154,6 +154,7 @@ impl<'a, M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> F
                     return Ok(stop);
                 }
                 let wait = start.elapsed().as_secs_f64();
+                let _scope = profile::scope("step");
 
                 let lr = self.set_lr();
                 let Pass { grads, loss, items, generator } = self.forward_backward(&window)?;
@@ -189,6 +190,7 @@ impl<'a, M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> F
 
     /// The batches of the next step; none after the last one of an epoch.
     fn window(&self, batches: &mut impl Iterator<Item = Result<B>>) -> Result<Vec<B>> {
+        let _scope = profile::scope("batches");
         batches.take(self.config.accumulate).collect()
     }
 
@@ -212,7 +214,10 @@ impl<'a, M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> F
         let (mut items, mut loss_sum, mut weight_sum, mut unit) = (0, 0.0, 0.0, 0.0);
         for batch in window {
             let precision = self.config.precision.as_ref();
-            let step = in_precision(precision, || (self.step)(self.model, batch));
+            let step = in_precision(precision, || {
+                let _scope = profile::scope("forward");
+                (self.step)(self.model, batch)
+            });
             let (loss, weight) = (step.loss(), step.weight());
             // In f16, a loss may overflow: the scaler takes care of it.
             if self.scaler.is_none() && !loss.is_finite() {

@@ -1,6 +1,7 @@
 //! Training: the loop with all that belongs to it, checkpoints, metrics, and what a run shows of
 //! itself.
 
+mod batch_size;
 mod checkpoint;
 mod config;
 pub mod confusion;
@@ -23,6 +24,7 @@ mod step;
 mod stop;
 mod trainer;
 
+pub use batch_size::{BatchSize, BatchSizeFinderConfig};
 pub use checkpoint::Checkpoint;
 pub use config::{Precision, TrainerConfig};
 pub use confusion::ConfusionMatrix;

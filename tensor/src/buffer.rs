@@ -1,7 +1,8 @@
 //! A piece of device memory with its owner.
 
 use crate::bytes::Bytes;
-use crate::{Device, Error, Result};
+use crate::watch::profiled;
+use crate::{Device, Error, Result, profile};
 
 /// Memory of a device. Tensors share it by `Arc`; it goes back to the backend with the last one.
 pub struct Buffer {
@@ -27,6 +28,9 @@ impl Buffer {
                 .alloc(bytes)
                 .ok_or_else(|| Error::Memory { device: device.name().into(), bytes })?
         };
+        if profiled() && bytes > 0 {
+            profile::allocated(device, address, bytes, "");
+        }
         Ok(Self { address, bytes, device, host: None })
     }
 
@@ -70,6 +74,9 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if self.bytes > 0 && self.host.is_none() {
+            if profiled() {
+                profile::freed(self.device, self.address, self.bytes);
+            }
             // SAFETY: `new` got the address from `alloc(bytes)` of this backend, and the last
             // tensor that could reach it is gone.
             unsafe { self.device.backend().free(self.address, self.bytes) }

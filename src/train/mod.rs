@@ -4,6 +4,8 @@
 mod checkpoint;
 mod config;
 pub mod confusion;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod display;
 mod epoch;
 mod evaluate;
@@ -12,15 +14,19 @@ mod finder;
 mod fit;
 mod folder;
 mod guard;
+mod history;
 mod interrupt;
 mod jsonl;
 mod metrics;
+mod numbers;
+mod page;
 pub mod plot;
 pub mod progress;
 mod record;
 mod resume;
 mod step;
 mod stop;
+mod tensorboard;
 mod trainer;
 
 pub use checkpoint::Checkpoint;
@@ -38,4 +44,5 @@ pub use plot::{Chart, Series};
 pub use progress::Progress;
 pub use record::{Best, EpochRecord, Report, Stop};
 pub use step::Step;
+pub use tensorboard::TensorBoard;
 pub use trainer::Trainer;

@@ -7,7 +7,7 @@ static WATCHERS: AtomicUsize = AtomicUsize::new(PROFILER);
 
 /// What a watcher counts that follows memory as well. The number starts with one of these, for the
 /// environment variable `KILN_PROFILE`: it is read at the first operation, which then takes it off.
-const PROFILER: usize = 1 << 32;
+const PROFILER: usize = 1 << 16;
 
 /// Whether anybody wants to know of operations.
 #[inline]

@@ -12,6 +12,13 @@ pub struct Buffer {
     host: Option<Bytes>,
 }
 
+/// The error of a device without memory for `bytes`.
+#[cold]
+fn no_memory(device: Device, bytes: usize) -> Error {
+    let usage = device.backend().usage().map_or(String::new(), |usage| format!(": {usage}"));
+    Error::Memory { device: device.name().into(), bytes, usage }
+}
+
 impl Buffer {
     /// Uninitialised memory; the operation it was allocated for fills it.
     #[inline]
@@ -22,10 +29,7 @@ impl Buffer {
         let address = if bytes == 0 {
             NOWHERE
         } else {
-            device
-                .backend()
-                .alloc(bytes)
-                .ok_or_else(|| Error::Memory { device: device.name().into(), bytes })?
+            device.backend().alloc(bytes).ok_or_else(|| no_memory(device, bytes))?
         };
         Ok(Self { address, bytes, device, host: None })
     }

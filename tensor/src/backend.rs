@@ -72,6 +72,11 @@ pub trait Backend: Send + Sync + 'static {
         MemoryStats::default()
     }
 
+    /// What the memory is used for, for who runs out of it.
+    fn usage(&self) -> Option<String> {
+        None
+    }
+
     /// Gives memory that is kept for later allocations back to the system.
     fn empty_cache(&self) {}
 }

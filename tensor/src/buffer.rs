@@ -13,6 +13,13 @@ pub struct Buffer {
     host: Option<Bytes>,
 }
 
+/// The error of a device without memory for `bytes`.
+#[cold]
+fn no_memory(device: Device, bytes: usize) -> Error {
+    let usage = device.backend().usage().map_or(String::new(), |usage| format!(": {usage}"));
+    Error::Memory { device: device.name().into(), bytes, usage }
+}
+
 impl Buffer {
     /// Uninitialised memory; the operation it was allocated for fills it.
     #[inline]
@@ -23,10 +30,7 @@ impl Buffer {
         let address = if bytes == 0 {
             NOWHERE
         } else {
-            device
-                .backend()
-                .alloc(bytes)
-                .ok_or_else(|| Error::Memory { device: device.name().into(), bytes })?
+            device.backend().alloc(bytes).ok_or_else(|| no_memory(device, bytes))?
         };
         if profiled() && bytes > 0 {
             profile::allocated(device, address, bytes, "");

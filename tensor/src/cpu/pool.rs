@@ -243,7 +243,8 @@ impl<T: bytes::Plain> Scratch<T> {
             ALIGN
         } else {
             alloc(bytes).unwrap_or_else(|| {
-                crate::fail(crate::Error::Memory { device: "cpu".into(), bytes })
+                let (device, usage) = ("cpu".into(), String::new());
+                crate::fail(crate::Error::Memory { device, bytes, usage })
             })
         };
         if profiled() && bytes > 0 {

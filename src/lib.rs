@@ -41,12 +41,14 @@
 //! | [`nn`] | `#[derive(Module)]`, layers, losses, weight files, summaries |
 //! | [`optim`] | optimizers, learning-rate schedules, clipping, gradient scaling, averages of weights |
 //! | [`data`] | datasets, and loaders that make batches of them on threads of their own |
+//! | [`dist`] | training by several processes: gradients averaged over TCP or MPI while backward runs |
 //! | [`train`] | the trainer, checkpoints, metrics, progress, learning curves |
 
 // The derive macros name their traits by the path that users see.
 extern crate self as kiln;
 
 pub mod data;
+pub mod dist;
 pub mod train;
 
 pub use kiln_autograd as autograd;

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::anomaly;
 use crate::mode::{recording, with_mode};
 use crate::node::{Node, Origin, Parent, Step};
+use crate::ready::Ready;
 use crate::rules::{self, Context};
 
 /// How a walk goes over the graph.
@@ -91,6 +92,15 @@ impl Walk<'_> {
 
     /// Walks from `roots`, whose gradients are given.
     pub fn run(&self, roots: impl IntoIterator<Item = (Parent, AnyTensor)>) -> Result<Arrived> {
+        self.run_telling(roots, None)
+    }
+
+    /// As [`Walk::run`]; gradients of leaves are told to `ready` on the way.
+    pub fn run_telling(
+        &self,
+        roots: impl IntoIterator<Item = (Parent, AnyTensor)>,
+        mut ready: Option<Ready<'_>>,
+    ) -> Result<Arrived> {
         with_mode(recording(self.create_graph), || {
             let mut pending = BTreeMap::new();
             let mut arrived = Arrived::new();
@@ -110,6 +120,9 @@ impl Walk<'_> {
                     }
                 }
                 if ends {
+                    if let (Some(ready), Some(Some(gradient))) = (&mut ready, gradients.first()) {
+                        ready.arrived(id, gradient);
+                    }
                     continue;
                 }
                 match &node.origin {
@@ -123,9 +136,16 @@ impl Walk<'_> {
                     }
                     Origin::Segment(segment) => {
                         for (parent, gradient) in segment.gradients(self, &gradients)? {
+                            if let Some(ready) = &mut ready {
+                                ready.count(&parent.node);
+                            }
                             self.arrive(&mut pending, &parent, gradient);
                         }
                     }
+                }
+                if let Some(ready) = &mut ready {
+                    let at = |id| pending.get(&id)?.gradients.first()?.as_ref();
+                    ready.passed(&node, at);
                 }
             }
             Ok(arrived)

@@ -11,6 +11,7 @@ mod run;
 mod text;
 
 use kiln::prelude::*;
+use kiln::train::Checkpoint;
 use model::{Gpt, GptConfig};
 use run::{Run, Settings};
 use text::Vocabulary;
@@ -106,27 +107,25 @@ fn a_character_that_was_not_in_the_text_is_an_error() {
 #[test]
 fn a_file_of_something_else_is_an_error() {
     let path = std::env::temp_dir().join(format!("kiln_no_gpt_{}.safetensors", std::process::id()));
-    let error = |change: &dyn Fn(&mut StateDict)| {
+    let error = |change: &dyn Fn(&mut Checkpoint)| {
         start().0.save(&path).unwrap();
-        let mut state = StateDict::load(&path).unwrap();
-        change(&mut state);
-        state.save(&path).unwrap();
+        let mut checkpoint = Checkpoint::load(&path).unwrap();
+        change(&mut checkpoint);
+        checkpoint.save(&path).unwrap();
         let error = Run::load(&path, &Device::cpu()).err().expect("it does not fit").to_string();
         std::fs::remove_file(&path).unwrap();
         error
     };
     let size = Vocabulary::of(TEXT).len();
-    let config = |layers: usize| {
-        TensorData::from(GptConfig::new(size, 16, layers, 2, 32).to_text().as_bytes())
-    };
-    let huge = error(&|state| state.insert("config", config(usize::MAX)));
+    let config = |layers: usize| GptConfig::new(size, 16, layers, 2, 32).to_text();
+    let huge = error(&|checkpoint| checkpoint.set("config", config(usize::MAX)));
     assert!(huge.contains("has not the weights"), "{huge}");
-    let smaller = error(&|state| state.insert("config", config(1)));
+    let smaller = error(&|checkpoint| checkpoint.set("config", config(1)));
     assert!(smaller.contains("unexpected transformer.h.1"), "{smaller}");
-    let text = error(&|state| state.insert("config", TensorData::from([1i64, 2])));
+    let text = error(&|checkpoint| checkpoint.set("config", "[1, 2]"));
     assert!(text.contains("no valid `config`"), "{text}");
-    let codes = error(&|state| state.insert("vocabulary", TensorData::from([70u32, 3])));
-    assert!(codes.contains("no valid `vocabulary`"), "{codes}");
-    let step = error(&|state| state.insert("step", TensorData::from([-1i64])));
+    let chars = error(&|checkpoint| checkpoint.set("vocabulary", "ab"));
+    assert!(chars.contains("no valid `vocabulary`"), "{chars}");
+    let step = error(&|checkpoint| checkpoint.set("step", -1));
     assert!(step.contains("no valid `step`"), "{step}");
 }

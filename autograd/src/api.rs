@@ -3,7 +3,7 @@
 use kiln_tensor::{AnyTensor, Differentiable, Error, Tensor, Tracked};
 
 use crate::backward::{Backward, Gradients};
-use crate::node::{Node, Origin, parent};
+use crate::node::{Node, Origin, node};
 
 /// Differentiation of float and complex tensors; the prelude brings it in. The gradient by a complex
 /// number is `dL/dre + i dL/dim`, as in PyTorch.
@@ -60,8 +60,8 @@ impl<const D: usize, K: Differentiable> Autograd for Tensor<D, K> {
     }
 
     fn is_require_grad(&self) -> bool {
-        let parent = self.as_any().tracked().and_then(parent);
-        parent.is_some_and(|parent| matches!(parent.node.origin, Origin::Leaf))
+        let tracked = self.as_any().tracked();
+        tracked.is_some_and(|tracked| matches!(node(&tracked.node).origin, Origin::Leaf))
     }
 
     fn set_require_grad(&self, require: bool) -> Self {

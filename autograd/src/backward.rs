@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use kiln_tensor::op::BinaryKind;
-use kiln_tensor::{AnyTensor, Differentiable, Error, OrFail, Result, Tensor};
+use kiln_tensor::{AnyTensor, Differentiable, Error, OrFail, Result, Tensor, Tracked};
 
-use crate::node::parent;
+use crate::node::node;
 use crate::ready::Ready;
 use crate::walk::{Targets, Walk};
 
@@ -90,7 +90,7 @@ impl Gradients {
 }
 
 fn key(tensor: &AnyTensor) -> Option<(u64, u32)> {
-    Some(parent(tensor.tracked()?)?.key())
+    tensor.tracked().map(Tracked::key)
 }
 
 /// A backward pass with options. [`Autograd::backward`](crate::Autograd::backward) is the plain one.
@@ -190,8 +190,8 @@ impl Backward {
         leaves: &[AnyTensor],
         mut ready: impl FnMut(usize, &AnyTensor),
     ) -> Gradients {
-        let root = output.as_any().tracked().and_then(parent);
-        let ready = root.map(|root| Ready::new(&root.node, leaves, &mut ready));
+        let root = output.as_any().tracked();
+        let ready = root.map(|root| Ready::new(node(&root.node), leaves, &mut ready));
         self.run_all(output, ready)
     }
 
@@ -202,7 +202,7 @@ impl Backward {
         ready: Option<Ready<'_>>,
     ) -> Gradients {
         let seed = self.seed.clone();
-        let parents = self.kept.iter().filter_map(|tensor| parent(tensor.tracked()?));
+        let parents = self.kept.iter().filter_map(|tensor| tensor.tracked());
         let targets = Targets::new(parents, false);
         self.walk(&[output.as_any()], &[seed], &targets, ready).or_fail()
     }
@@ -232,7 +232,7 @@ impl Backward {
         seeds: &[Option<AnyTensor>],
         inputs: &[&AnyTensor],
     ) -> Vec<Option<AnyTensor>> {
-        let parents = inputs.iter().filter_map(|tensor| parent(tensor.tracked()?));
+        let parents = inputs.iter().filter_map(|tensor| tensor.tracked());
         let targets = Targets::new(parents, true);
         let gradients = self.walk(outputs, seeds, &targets, None).or_fail();
         inputs.iter().map(|input| gradients.get(input).cloned()).collect()
@@ -251,7 +251,7 @@ impl Backward {
             return Err(Error::Argument { op: OP, rule });
         }
         let root = |(&output, seed): (&&AnyTensor, &Option<AnyTensor>)| {
-            let Some(root) = output.tracked().and_then(parent) else {
+            let Some(root) = output.tracked().cloned() else {
                 let rule = "the tensor does not depend on any that requires a gradient".into();
                 return Err(Error::Autograd { op: OP, rule });
             };

@@ -2,11 +2,10 @@
 
 use kiln_tensor::num_complex::Complex;
 use kiln_tensor::op::View;
-use kiln_tensor::{AnyTensor, Outputs, TensorData};
+use kiln_tensor::{AnyTensor, Outputs, TensorData, Tracked};
 
 use crate::api::leaf;
 use crate::mode::{Mode, no_grad, with_mode};
-use crate::node::parent;
 use crate::walk::Walk;
 
 /// How far a gradient may be from the finite difference.
@@ -137,10 +136,10 @@ fn gradients(
     let roots: Vec<_> = outputs
         .iter()
         .zip(seeds)
-        .filter_map(|(output, seed)| Some((parent(output.tracked()?)?, seed.clone())))
+        .filter_map(|(output, seed)| Some((output.tracked()?.clone(), seed.clone())))
         .collect();
     let keys: Vec<Option<(u64, u32)>> =
-        tracked.iter().map(|input| Some(parent(input.tracked()?)?.key())).collect();
+        tracked.iter().map(|input| input.tracked().map(Tracked::key)).collect();
     let floor = keys.iter().flatten().map(|key| key.0).max().unwrap_or(0);
     let walk = Walk { retain: create_graph, create_graph, floor, targets: None };
     let mut found = walk.run(roots).map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@ use kiln_tensor::{
 use smallvec::SmallVec;
 
 use crate::mode::{self, Mode, noticing, with_mode};
-use crate::node::{Node, Parent, newest_id, parent};
+use crate::node::{Node, newest_id};
 use crate::walk::Walk;
 
 /// What the node of a segment knows.
@@ -72,7 +72,7 @@ impl Segment {
         &self,
         walk: &Walk<'_>,
         gradients: &SmallVec<[Option<AnyTensor>; 1]>,
-    ) -> Result<Vec<(Parent, AnyTensor)>> {
+    ) -> Result<Vec<(Tracked, AnyTensor)>> {
         // Every node of the recomputation has a larger id than this, every captured one a smaller.
         let floor = newest_id();
         let now = self.device.generator();
@@ -96,14 +96,13 @@ impl Segment {
             );
             return Err(Error::Autograd { op: "checkpoint", rule });
         }
-        let root = output.tracked().and_then(parent);
-        let Some(root) = root else { return Ok(Vec::new()) };
+        let Some(root) = output.tracked().cloned() else { return Ok(Vec::new()) };
         let inner = Walk { floor, ..*walk };
         let arrived: BTreeMap<(u64, u32), (Arc<Node>, AnyTensor)> =
             inner.run([(root, gradient.clone())])?;
         let parts = arrived.into_iter();
         Ok(parts
-            .map(|((_, output), (node, gradient))| (Parent { node, output }, gradient))
+            .map(|((_, output), (node, gradient))| (Tracked { node, output }, gradient))
             .collect())
     }
 }

@@ -4,11 +4,11 @@ use kiln_tensor::op::View;
 use kiln_tensor::{AnyTensor, Error, Result, Tensor, Tracked};
 
 use crate::mode::{self, Mode, no_grad};
-use crate::node::{Node, Parent, parent};
+use crate::node::Node;
 
 /// What a hook's node knows.
 pub(crate) struct Hook {
-    pub parent: Parent,
+    pub parent: Tracked,
     function: Box<Function>,
 }
 
@@ -46,7 +46,7 @@ pub fn hook<const D: usize>(
     function: impl Fn(&Tensor<D>) -> Option<Tensor<D>> + Send + Sync + 'static,
 ) -> Tensor<D> {
     let any = tensor.as_any();
-    let Some(parent) = any.tracked().and_then(parent) else { return tensor.clone() };
+    let Some(parent) = any.tracked().cloned() else { return tensor.clone() };
     if mode::get() != Mode::Record {
         return tensor.clone();
     }

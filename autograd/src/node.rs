@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_tensor::op::{Meta, Op, View};
-use kiln_tensor::{AnyTensor, Error, Result, Track, Tracked};
+use kiln_tensor::{AnyTensor, Applied, Error, Result, Track, Tracked};
 use smallvec::SmallVec;
 
 use crate::checkpoint::Segment;
@@ -41,7 +41,7 @@ pub(crate) enum Origin {
 pub(crate) struct Step {
     pub op: Op,
     /// Where the gradients of the inputs go.
-    pub parents: SmallVec<[Option<Parent>; 3]>,
+    pub parents: SmallVec<[Option<Tracked>; 3]>,
     /// Shapes and dtypes of the inputs. `None`: all have those of the one output. So it is with
     /// nearly all elementwise operations, and shapes are the largest part of a node.
     metas: Option<Box<[Meta]>>,
@@ -51,20 +51,6 @@ pub(crate) struct Step {
     pub caller: &'static Location<'static>,
     /// Taken by backward, so that memory is free as soon as it was used.
     saved: Mutex<Option<Saved>>,
-}
-
-/// Where the gradient of an input goes.
-#[derive(Clone)]
-pub(crate) struct Parent {
-    pub node: Arc<Node>,
-    pub output: u32,
-}
-
-impl Parent {
-    /// What distinguishes it from all others.
-    pub fn key(&self) -> (u64, u32) {
-        (self.node.id, self.output)
-    }
 }
 
 /// The values that the operation's spec says backward needs.
@@ -82,7 +68,7 @@ impl Node {
     }
 
     pub fn hook(hook: Hook) -> Arc<Self> {
-        Arc::new(Self { id: next_id(hook.parent.node.id), origin: Origin::Hook(hook) })
+        Arc::new(Self { id: next_id(hook.parent.node.id()), origin: Origin::Hook(hook) })
     }
 
     pub fn segment(segment: Segment) -> Arc<Self> {
@@ -101,14 +87,14 @@ impl Node {
 
     /// The nodes that gradients go to from here, as far as they are known before a segment is
     /// computed again.
-    pub fn parents(&self) -> impl Iterator<Item = &Arc<Node>> {
+    pub fn parents(&self) -> impl Iterator<Item = &Node> {
         let (step, hook) = match &self.origin {
             Origin::Step(step) => (Some(step), None),
             Origin::Hook(hook) => (None, Some(&hook.parent)),
             Origin::Leaf | Origin::Segment(_) => (None, None),
         };
         let parents = step.into_iter().flat_map(|step| step.parents.iter().flatten());
-        parents.chain(hook).map(|parent| &parent.node)
+        parents.chain(hook).map(|parent| node(&parent.node))
     }
 }
 
@@ -142,22 +128,26 @@ thread_local! {
     static IDS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
-/// The node that tracks a tensor, if it is one of this tape.
-#[inline]
-pub(crate) fn parent(tracked: &Tracked) -> Option<Parent> {
-    let node: Arc<dyn Any + Send + Sync> = tracked.node.clone();
-    let node = node.downcast::<Node>().ok()?;
-    Some(Parent { node, output: tracked.output })
+/// The node behind what tracks a tensor.
+pub(crate) fn node(tracked: &Arc<dyn Track>) -> &Node {
+    let node: &dyn Any = &**tracked;
+    node.downcast_ref().expect("this is the only tape")
+}
+
+/// As [`node`], another holder of it.
+pub(crate) fn holder(tracked: &Arc<dyn Track>) -> Arc<Node> {
+    let node: Arc<dyn Any + Send + Sync> = tracked.clone();
+    node.downcast().expect("this is the only tape")
 }
 
 impl Track for Node {
-    fn record(
-        &self,
-        op: &Op,
-        inputs: &[&AnyTensor],
-        outputs: &mut [AnyTensor],
-        caller: &'static Location<'static>,
-    ) -> Result<()> {
+    #[inline]
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn record(&self, applied: Applied<'_>, outputs: &mut [AnyTensor]) -> Result<()> {
+        let op = applied.op;
         let differentiable = outputs.iter().any(|output| output.dtype().is_differentiable());
         if !differentiable || matches!(op, Op::View(View::Detach)) {
             return Ok(());
@@ -171,20 +161,7 @@ impl Track for Node {
             let rule = format!("has no gradient ({reason}); `detach` its inputs");
             return Err(Error::Autograd { op: op.spec().name(), rule });
         }
-        // Filled where it lies: what is written and copied at once is read before it is in cache.
-        let origin = Origin::Step(Step {
-            op: op.clone(),
-            parents: SmallVec::new(),
-            metas: None,
-            outputs: outputs.len(),
-            caller,
-            saved: Mutex::new(Some(Saved::default())),
-        });
-        let mut node = Arc::new(Self { id: 0, origin });
-        if let Some(Node { id, origin: Origin::Step(step) }) = Arc::get_mut(&mut node) {
-            step.fill(inputs, outputs);
-            *id = next_id(step.newest_parent());
-        }
+        let node = Self::step(applied, outputs);
         if let [output] = outputs {
             output.track(node, 0);
             return Ok(());
@@ -198,23 +175,54 @@ impl Track for Node {
     }
 }
 
-impl Step {
-    /// Notes where gradients go, and saves what backward needs.
+impl Node {
+    /// The node of an operation.
+    // Made and filled where it lies: what is written and copied at once is read before it is in
+    // cache.
     #[inline]
-    fn fill(&mut self, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
-        let mut wanted = 0;
+    fn step(applied: Applied<'_>, outputs: &[AnyTensor]) -> Arc<Self> {
+        let mut place = Arc::<Self>::new_uninit();
+        let uninit = Arc::get_mut(&mut place).expect("nobody else knows of it");
+        let node = uninit.write(Self {
+            id: 0,
+            origin: Origin::Step(Step {
+                op: applied.op.clone(),
+                parents: SmallVec::new(),
+                metas: None,
+                outputs: outputs.len(),
+                caller: applied.caller,
+                saved: Mutex::new(Some(Saved::default())),
+            }),
+        });
+        if let Origin::Step(step) = &mut node.origin {
+            node.id = next_id(step.fill(&applied, outputs));
+        }
+        // SAFETY: it was written above.
+        unsafe { place.assume_init() }
+    }
+}
+
+impl Step {
+    /// Notes where gradients go, and saves what backward needs. Returns the largest id of a parent.
+    #[inline]
+    fn fill(&mut self, applied: &Applied<'_>, outputs: &[AnyTensor]) -> u64 {
+        let inputs = applied.inputs;
+        let (mut wanted, mut newest) = (0, 0);
         for (i, input) in inputs.iter().enumerate() {
-            let parent = input.tracked().and_then(parent);
-            wanted |= (parent.is_some() as u32) << i.min(31);
+            let parent = input.tracked().cloned();
+            if let Some(parent) = &parent {
+                wanted |= 1 << i.min(31);
+                newest = newest.max(parent.node.id());
+            }
             self.parents.push(parent);
         }
-        let alike = outputs.len() == 1 && inputs.iter().all(|input| input.is_like(&outputs[0]));
-        if !alike {
+        let alike = || outputs.len() == 1 && inputs.iter().all(|input| input.is_like(&outputs[0]));
+        if !applied.alike && !alike() {
             self.metas = Some(inputs.iter().map(|input| input.meta()).collect());
         }
         let keeps = self.op.spec().keeps(wanted);
         let saved = self.saved.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(saved) = saved else { return };
+        let Some(saved) = saved else { return newest };
         let kept = |mask: u32, i: usize| mask >> i.min(31) & 1 == 1;
         if keeps.inputs != 0 {
             let keep =
@@ -227,11 +235,7 @@ impl Step {
             };
             saved.outputs.extend(outputs.iter().enumerate().map(keep));
         }
-    }
-
-    /// The largest id of its parents.
-    fn newest_parent(&self) -> u64 {
-        self.parents.iter().flatten().map(|parent| parent.node.id).max().unwrap_or(0)
+        newest
     }
 
     /// Shape and dtype of input `i`, given those of the first output.
@@ -250,11 +254,12 @@ impl Step {
 /// Graphs can be a million nodes deep: parents are dropped in a loop, not by recursion.
 impl Drop for Node {
     fn drop(&mut self) {
-        let mut orphans: Vec<Arc<Node>> = Vec::new();
+        let mut orphans = Vec::new();
         self.release(&mut orphans);
-        while let Some(mut node) = orphans.pop() {
+        while let Some(mut orphan) = orphans.pop() {
             // The last holder empties the node before it is dropped.
-            if let Some(node) = Arc::get_mut(&mut node) {
+            let orphan: Option<&mut dyn Any> = Arc::get_mut(&mut orphan).map(|node| node as _);
+            if let Some(node) = orphan.and_then(|node| node.downcast_mut::<Node>()) {
                 node.release(&mut orphans);
             }
         }
@@ -263,11 +268,11 @@ impl Drop for Node {
 
 impl Node {
     /// Moves every other node of which this is the last holder to `orphans`.
-    fn release(&mut self, orphans: &mut Vec<Arc<Node>>) {
+    fn release(&mut self, orphans: &mut Vec<Arc<dyn Track>>) {
         // A parent that somebody else holds, a leaf most of all, needs no place in the list.
-        let mut orphan = |node: Arc<Node>| {
-            if Arc::strong_count(&node) == 1 {
-                orphans.push(node);
+        let mut orphan = |tracked: Tracked| {
+            if Arc::strong_count(&tracked.node) == 1 {
+                orphans.push(tracked.node);
             }
         };
         let step = match &mut self.origin {
@@ -276,20 +281,13 @@ impl Node {
             Origin::Hook(_) => {
                 let origin = std::mem::replace(&mut self.origin, Origin::Leaf);
                 let Origin::Hook(hook) = origin else { unreachable!("it is one") };
-                return orphan(hook.parent.node);
+                return orphan(hook.parent);
             }
         };
-        let parents = step.parents.iter_mut().filter_map(Option::take);
-        parents.for_each(|parent| orphan(parent.node));
+        step.parents.iter_mut().filter_map(Option::take).for_each(&mut orphan);
         let saved = step.saved.get_mut().unwrap_or_else(PoisonError::into_inner);
         let inputs = saved.iter_mut().flat_map(|saved| &mut saved.inputs);
-        for input in inputs.filter_map(Option::take) {
-            if let Some(tracked) = input.into_tracked()
-                && let Some(parent) = parent(&tracked)
-            {
-                drop(tracked);
-                orphan(parent.node);
-            }
-        }
+        let inputs = inputs.filter_map(Option::take);
+        inputs.filter_map(AnyTensor::into_tracked).for_each(orphan);
     }
 }

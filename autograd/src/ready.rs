@@ -1,11 +1,10 @@
 //! Telling that a gradient is complete while the walk goes on.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use kiln_tensor::AnyTensor;
 
-use crate::node::{Node, Origin, parent};
+use crate::node::{Node, Origin, node};
 
 /// Leaves whose gradients are told as soon as nothing more can be added to them: when the walk is
 /// past all nodes that use them.
@@ -29,14 +28,14 @@ struct Leaf {
 impl<'a> Ready<'a> {
     /// Counts the uses of `leaves` in the graph that ends at `root`.
     pub fn new(
-        root: &Arc<Node>,
+        root: &Node,
         leaves: &[AnyTensor],
         tell: &'a mut dyn FnMut(usize, &AnyTensor),
     ) -> Self {
-        let nodes = leaves.iter().enumerate();
-        let nodes = nodes.filter_map(|(place, leaf)| Some((place, parent(leaf.tracked()?)?)));
-        let leaves = nodes.filter(|(_, leaf)| matches!(leaf.node.origin, Origin::Leaf));
-        let waiting = leaves.map(|(place, leaf)| (leaf.node.id, Leaf { place, uses: 0 })).collect();
+        let places = leaves.iter().enumerate();
+        let nodes = places.filter_map(|(at, leaf)| Some((at, node(&leaf.tracked()?.node))));
+        let leaves = nodes.filter(|(_, leaf)| matches!(leaf.origin, Origin::Leaf));
+        let waiting = leaves.map(|(place, leaf)| (leaf.id, Leaf { place, uses: 0 })).collect();
         let mut ready = Self { waiting, counted: HashSet::new(), segments: 0, tell };
         ready.count(root);
         ready
@@ -44,7 +43,7 @@ impl<'a> Ready<'a> {
 
     /// Counts the uses in the nodes from `root` on that were not counted yet: those of the whole
     /// graph at first, later what a segment brought to light.
-    pub fn count(&mut self, root: &Arc<Node>) {
+    pub fn count(&mut self, root: &Node) {
         let mut stack = vec![root];
         while let Some(node) = stack.pop() {
             if !self.counted.insert(node.id) {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kiln_tensor::op::BinaryKind;
-use kiln_tensor::{AnyTensor, Error, Result, ignore_anomaly, no_autocast};
+use kiln_tensor::{AnyTensor, Error, Result, Tracked, ignore_anomaly, no_autocast};
 use smallvec::SmallVec;
 
 use crate::anomaly;
 use crate::mode::{recording, with_mode};
-use crate::node::{Node, Origin, Parent, Step};
+use crate::node::{Node, Origin, Step, holder, node};
 use crate::ready::Ready;
 use crate::rules::{self, Context};
 
@@ -40,8 +40,8 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    pub fn new(tensors: impl IntoIterator<Item = Parent>, only: bool) -> Self {
-        let keys = tensors.into_iter().map(|parent| parent.key()).collect();
+    pub fn new<'a>(tensors: impl IntoIterator<Item = &'a Tracked>, only: bool) -> Self {
+        let keys = tensors.into_iter().map(Tracked::key).collect();
         Self { keys, only, leads: RefCell::default() }
     }
 
@@ -50,7 +50,7 @@ impl Targets {
     }
 
     /// Whether a gradient that arrives at `node` is of use.
-    fn wants(&self, node: &Arc<Node>) -> bool {
+    fn wants(&self, node: &Node) -> bool {
         if !self.only {
             return true;
         }
@@ -86,19 +86,19 @@ struct Pending {
 
 impl Walk<'_> {
     /// Whether a gradient for `parent` is of use.
-    pub fn wants(&self, parent: &Parent) -> bool {
-        self.targets.is_none_or(|targets| targets.wants(&parent.node))
+    pub fn wants(&self, parent: &Tracked) -> bool {
+        self.targets.is_none_or(|targets| targets.wants(node(&parent.node)))
     }
 
     /// Walks from `roots`, whose gradients are given.
-    pub fn run(&self, roots: impl IntoIterator<Item = (Parent, AnyTensor)>) -> Result<Arrived> {
+    pub fn run(&self, roots: impl IntoIterator<Item = (Tracked, AnyTensor)>) -> Result<Arrived> {
         self.run_telling(roots, None)
     }
 
     /// As [`Walk::run`]; gradients of leaves are told to `ready` on the way.
     pub fn run_telling(
         &self,
-        roots: impl IntoIterator<Item = (Parent, AnyTensor)>,
+        roots: impl IntoIterator<Item = (Tracked, AnyTensor)>,
         mut ready: Option<Ready<'_>>,
     ) -> Result<Arrived> {
         with_mode(recording(self.create_graph), || {
@@ -137,7 +137,7 @@ impl Walk<'_> {
                     Origin::Segment(segment) => {
                         for (parent, gradient) in segment.gradients(self, &gradients)? {
                             if let Some(ready) = &mut ready {
-                                ready.count(&parent.node);
+                                ready.count(crate::node::node(&parent.node));
                             }
                             self.arrive(&mut pending, &parent, gradient);
                         }
@@ -181,13 +181,14 @@ impl Walk<'_> {
     }
 
     /// Adds a gradient to what has arrived at an output: in place, if nobody else holds that.
-    fn arrive(&self, pending: &mut BTreeMap<u64, Pending>, to: &Parent, gradient: AnyTensor) {
+    fn arrive(&self, pending: &mut BTreeMap<u64, Pending>, to: &Tracked, gradient: AnyTensor) {
         if !self.wants(to) {
             return;
         }
-        let entry = pending.entry(to.node.id).or_insert_with(|| Pending {
-            node: to.node.clone(),
-            gradients: SmallVec::from_elem(None, to.node.outputs()),
+        let entry = pending.entry(to.node.id()).or_insert_with(|| {
+            let node = holder(&to.node);
+            let gradients = SmallVec::from_elem(None, node.outputs());
+            Pending { node, gradients }
         });
         let slot = &mut entry.gradients[to.output as usize];
         *slot = Some(match slot.take() {

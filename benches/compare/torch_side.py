@@ -30,9 +30,11 @@ class Workload:
     def __init__(self, statement, names, grad=False):
         self.timer = Timer(statement, globals=names | {"torch": torch, "F": F})
         self.grad = grad
+        self.mixed = False
 
     def seconds(self, calls):
-        with torch.inference_mode(not self.grad):
+        half = torch.autocast("cpu", torch.bfloat16, enabled=self.mixed)
+        with torch.inference_mode(not self.grad), half:
             return self.timer.timeit(calls)
 
     def turn(self):
@@ -55,6 +57,15 @@ def unary(statement, *shape, **names):
 
 def binary(statement, *shape):
     return lambda: Workload(statement, {"a": torch.randn(shape), "b": torch.randn(shape)})
+
+
+def half_binary(statement, dtype, *shape):
+    """As `binary`, in a half type."""
+    return lambda: Workload(statement, {name: torch.randn(shape).to(dtype) for name in "ab"})
+
+
+def chain():
+    return Workload("F.gelu(a * b + c) * d", {name: torch.randn(MILLION) for name in "abcd"})
 
 
 def layernorm():
@@ -173,6 +184,17 @@ def lstm():
     return Workload(step, names, grad=True)
 
 
+def mixed(make):
+    """A training step in bf16 where that is precise enough."""
+
+    def workload():
+        step = make()
+        step.mixed = True
+        return step
+
+    return workload
+
+
 def train_mlp(batch, *sizes):
     return lambda: train(mlp(*sizes), torch.randn(batch, sizes[0]))
 
@@ -255,6 +277,9 @@ WORKLOADS = {
     "matmul_f32_64": binary("a @ b", 64, 64),
     "matmul_f32_256": binary("a @ b", 256, 256),
     "matmul_f32_1024": binary("a @ b", 1024, 1024),
+    "matmul_bf16_1024": half_binary("a @ b", torch.bfloat16, 1024, 1024),
+    "matmul_bf16_256": half_binary("a @ b", torch.bfloat16, 256, 256),
+    "matmul_f16_256": half_binary("a @ b", torch.float16, 256, 256),
     "add_1M": binary("a + b", MILLION),
     "mul_scalar_1M": unary("x * 2.0", MILLION),
     "relu_1M": unary("torch.relu(x)", MILLION),
@@ -262,6 +287,11 @@ WORKLOADS = {
     "tanh_1M": unary("torch.tanh(x)", MILLION),
     "sigmoid_1M": unary("torch.sigmoid(x)", MILLION),
     "gelu_1M": unary("F.gelu(x)", MILLION),
+    "chain_gelu_muladd_1M": chain,
+    "add_bf16_1M": half_binary("a + b", torch.bfloat16, MILLION),
+    "add_f16_1M": half_binary("a + b", torch.float16, MILLION),
+    "exp_bf16_1M": half_binary("a.exp()", torch.bfloat16, MILLION),
+    "exp_f16_1M": half_binary("a.exp()", torch.float16, MILLION),
     "sum_1M": unary("x.sum()", MILLION),
     "sum_axis0_1M": unary("x.sum(0, keepdim=True)", 1000, 1000),
     "sum_axis1_1M": unary("x.sum(1, keepdim=True)", 1000, 1000),
@@ -282,6 +312,8 @@ WORKLOADS = {
     "gpt_mini_fwd_8x128": gpt_forward,
     "train_gpt_mini_8x128": gpt_train,
     "lstm_fwd_bwd_32x64x256": lstm,
+    "train_mlp_mnist_b128_bf16": mixed(train_mlp(128, 784, 512, 512, 10)),
+    "train_gpt_mini_8x128_bf16": mixed(gpt_train),
 }
 
 

@@ -22,6 +22,9 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("matmul_f32_64", || binary([64, 64], |a, b| a.matmul(b))),
     ("matmul_f32_256", || binary([256, 256], |a, b| a.matmul(b))),
     ("matmul_f32_1024", || binary([1024, 1024], |a, b| a.matmul(b))),
+    ("matmul_bf16_1024", || half_binary([1024, 1024], DType::BF16, |a, b| a.matmul(b))),
+    ("matmul_bf16_256", || half_binary([256, 256], DType::BF16, |a, b| a.matmul(b))),
+    ("matmul_f16_256", || half_binary([256, 256], DType::F16, |a, b| a.matmul(b))),
     ("add_1M", || binary([MILLION], |a, b| a + b)),
     ("mul_scalar_1M", || unary([MILLION], |x| x * 2.0)),
     ("relu_1M", || unary([MILLION], |x| activation::relu(x))),
@@ -29,6 +32,11 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("tanh_1M", || unary([MILLION], |x| activation::tanh(x))),
     ("sigmoid_1M", || unary([MILLION], |x| activation::sigmoid(x))),
     ("gelu_1M", || unary([MILLION], |x| activation::gelu(x))),
+    ("chain_gelu_muladd_1M", chain),
+    ("add_bf16_1M", || half_binary([MILLION], DType::BF16, |a, b| a + b)),
+    ("add_f16_1M", || half_binary([MILLION], DType::F16, |a, b| a + b)),
+    ("exp_bf16_1M", || half_binary([MILLION], DType::BF16, |a, _| a.exp())),
+    ("exp_f16_1M", || half_binary([MILLION], DType::F16, |a, _| a.exp())),
     ("sum_1M", || unary([MILLION], |x| x.sum())),
     ("sum_axis0_1M", || unary([1000, 1000], |x| x.sum_dim(0))),
     ("sum_axis1_1M", || unary([1000, 1000], |x| x.sum_dim(1))),
@@ -49,6 +57,8 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("gpt_mini_fwd_8x128", gpt_forward),
     ("train_gpt_mini_8x128", gpt_train),
     ("lstm_fwd_bwd_32x64x256", lstm),
+    ("train_mlp_mnist_b128_bf16", || mixed(train_mlp(&[784, 512, 512, 10], 128))),
+    ("train_gpt_mini_8x128_bf16", || mixed(gpt_train())),
 ];
 
 const MILLION: usize = 1_000_000;
@@ -76,6 +86,27 @@ fn binary<R, const D: usize>(
 ) -> Workload {
     let (a, b) = (random(shape), random(shape));
     forward(move || call(black_box(&a), black_box(&b)))
+}
+
+/// As [`binary`], in a half type.
+fn half_binary<const D: usize>(
+    shape: [usize; D],
+    dtype: DType,
+    call: impl Fn(&Tensor<D>, &Tensor<D>) -> Tensor<D> + 'static,
+) -> Workload {
+    let (a, b) = (random(shape).cast(dtype), random(shape).cast(dtype));
+    forward(move || call(black_box(&a), black_box(&b)))
+}
+
+/// `gelu(a b + c) d`.
+fn chain() -> Workload {
+    let [a, b, c, d] = [(); 4].map(|()| random([MILLION]));
+    forward(move || activation::gelu(black_box(&a) * &b + &c) * &d)
+}
+
+/// A training step in bf16 where that is precise enough.
+fn mixed(mut step: Workload) -> Workload {
+    Box::new(move |calls| autocast(DType::BF16, || step(calls)))
 }
 
 fn layernorm() -> Workload {

@@ -21,8 +21,8 @@
 //!   | Canour hall Pood entraught evering ith fortly forcent.
 //! ```
 //!
-//! (processors with other instruction sets round differently). `gpt.safetensors` holds the network,
-//! the optimizer's state and the number of steps: a run that is stopped goes on from there with
+//! (processors with other instruction sets round differently). `gpt.safetensors` is a checkpoint of
+//! the network, the optimizer's state and the number of steps: a run that is stopped goes on from there with
 //! `--resume` and the same flags, as if it had never stopped. PyTorch can load it, see `pytorch.py`.
 //! `gpt.svg` shows the loss.
 

@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import nn
 from torch.nn import functional as F
 
@@ -69,18 +69,19 @@ def loss_of(model, tokens, starts, length):
 
 
 def main():
-    state = load_file(sys.argv[1])
-    config = json.loads(bytes(state["config"].tolist()))
-    model = Gpt(**config)
-    weights = {name[6:]: value for name, value in state.items() if name.startswith("model.")}
+    with safe_open(sys.argv[1], "pt") as checkpoint:
+        texts = checkpoint.metadata()
+        names = [name for name in checkpoint.keys() if name.startswith("model.")]
+        weights = {name.removeprefix("model."): checkpoint.get_tensor(name) for name in names}
+    model = Gpt(**json.loads(texts["config"]))
     model.load_state_dict(weights, strict=True)
 
-    codes = state["vocabulary"].numpy()
+    codes = np.frombuffer(texts["vocabulary"].encode("utf-32-le"), np.uint32)
     with open(sys.argv[2], encoding="utf-8", newline="") as file:
         text = np.frombuffer(file.read().encode("utf-32-le"), np.uint32)
     tokens = torch.from_numpy(np.searchsorted(codes, text))
     test = tokens[len(tokens) // 10 * 9 :]
-    length = config["block_size"]
+    length = model.transformer["wpe"].num_embeddings
     with torch.no_grad():
         starts = [i * (len(test) - length) // 200 for i in range(200)]
         losses = [loss_of(model, test, starts[i : i + 20], length) for i in range(0, 200, 20)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use kiln::data::Batches;
 use kiln::optim::schedule::{CosineAnnealingLr, WarmupLr};
 use kiln::prelude::*;
+use kiln::train::Checkpoint;
 use kiln::{Error, Result};
 
 use crate::model::{Gpt, GptConfig};
@@ -91,64 +92,46 @@ impl Run {
         Ok(self.vocabulary.decode(&self.model.generate(&prompt, count, temperature)))
     }
 
-    /// Saves everything as one file, which appears whole or not at all: the weights under `model.`,
-    /// the optimizer's state under `optim.`, sizes, vocabulary and the number of steps.
+    /// Saves everything as one checkpoint: network and optimizer, sizes, vocabulary and the number
+    /// of steps.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut state = StateDict::default();
-        for (part, entries) in
-            [("model", self.model.state_dict()), ("optim", self.optim.state_dict())]
-        {
-            for (name, data) in entries.iter() {
-                state.insert(format!("{part}.{name}"), data.clone());
-            }
-        }
-        state.insert("config", TensorData::from(self.model.config.to_text().as_bytes()));
-        state.insert("vocabulary", self.vocabulary.codes());
-        state.insert("step", TensorData::from([self.step as i64]));
-        state.save(path)
+        let mut checkpoint = Checkpoint::new();
+        checkpoint.insert("model", self.model.state_dict());
+        checkpoint.insert("optim", self.optim.state_dict());
+        checkpoint.set("config", self.model.config.to_text());
+        checkpoint.set("vocabulary", self.vocabulary.chars());
+        checkpoint.set("step", self.step);
+        checkpoint.save(path)
     }
 
     /// Takes back what [`Run::save`] wrote.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let damaged = |what: &str| Error::File {
             path: path.display().to_string(),
-            what: format!("{what}; it was not written by this example, or is damaged"),
+            what: format!("{what}; it was not written by this example"),
         };
-        let state = StateDict::load(path)?;
-        let entry = |name| state.get(name).ok_or_else(|| damaged(&format!("has no `{name}`")));
-        let text = String::from_utf8(entry("config")?.bytes().to_vec());
-        let config = text.ok().and_then(|text| GptConfig::from_text(&text).ok());
+        let checkpoint = Checkpoint::load(path)?;
+        let config = checkpoint.get("config").and_then(|text| GptConfig::from_text(text).ok());
         let config = config.ok_or_else(|| damaged("has no valid `config`"))?;
-        let vocabulary = Vocabulary::from_codes(entry("vocabulary")?)
+        let vocabulary = checkpoint
+            .get("vocabulary")
+            .map(Vocabulary::of)
             .filter(|vocabulary| vocabulary.len() == config.vocab_size)
             .ok_or_else(|| damaged("has no valid `vocabulary`"))?;
         // Sizes are believed only if the file holds as many weights: nothing larger is allocated.
+        let state = checkpoint.part("model");
         let weights: usize = state.iter().map(|(_, data)| data.num_elements()).sum();
         if !config.is_valid() || config.num_weights() > weights as f64 {
             return Err(damaged("has not the weights that its `config` asks for"));
         }
-        let step = entry("step")?.iter::<i64>().next().and_then(|step| step.try_into().ok());
+        let step = checkpoint.get("step").and_then(|step| step.parse().ok());
 
         let mut run = Self::new(config, vocabulary, device);
         run.step = step.ok_or_else(|| damaged("has no valid `step`"))?;
-        let report = run.model.load_state_dict(&part(&state, "model."));
-        if !report.is_complete() {
-            return Err(damaged(&format!("does not fit the network: {report}")));
-        }
-        run.optim.load_state_dict(&run.model, &part(&state, "optim."))?;
+        checkpoint.load_model("model", &mut run.model)?;
+        run.optim.load_state_dict(&run.model, &checkpoint.part("optim"))?;
         Ok(run)
     }
-}
-
-/// The entries whose names begin with `prefix`, without it.
-fn part(state: &StateDict, prefix: &str) -> StateDict {
-    let mut part = StateDict::default();
-    for (name, data) in state.iter() {
-        if let Some(name) = name.strip_prefix(prefix) {
-            part.insert(name, data.clone());
-        }
-    }
-    part
 }
 
 /// Cross-entropy of the characters `y` `[n * t]` that follow those of `x` `[n, t]`.

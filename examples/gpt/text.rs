@@ -19,16 +19,9 @@ impl Vocabulary {
         Self(chars)
     }
 
-    pub fn from_codes(codes: &TensorData) -> Option<Self> {
-        let chars: Option<Vec<char>> = codes.iter::<u32>().map(char::from_u32).collect();
-        let sorted = |chars: &Vec<char>| chars.is_sorted_by(|a, b| a < b);
-        chars.filter(sorted).map(Self)
-    }
-
-    /// The code points, `[n]`.
-    pub fn codes(&self) -> TensorData {
-        let codes: Vec<u32> = self.0.iter().map(|&char| char as u32).collect();
-        TensorData::from(codes.as_slice())
+    /// All of them: a text of which this is the vocabulary.
+    pub fn chars(&self) -> String {
+        self.0.iter().collect()
     }
 
     pub fn len(&self) -> usize {

@@ -1,6 +1,9 @@
 //! Starting the processes of a group on one machine.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,9 +52,7 @@ pub fn spawn_local(processes: usize, mut command: impl FnMut(usize) -> Command) 
     if processes == 0 {
         return Err(group_error(OP, "there must be one process at least"));
     }
-    // Free now, and rarely taken by somebody else before rank 0 listens there.
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    let port = port.map_err(io_error)?.port();
+    let port = free_port()?;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
     let threads = (cores / processes).max(1);
 
@@ -85,6 +86,18 @@ pub fn spawn_local(processes: usize, mut command: impl FnMut(usize) -> Command) 
         Some((rank, status, _)) => Err(group_error(OP, format!("rank {rank} failed ({status})"))),
         None => Ok(()),
     }
+}
+
+/// A port where rank 0 can listen. It is below those that most systems give away on their own, so
+/// that it is hardly taken meanwhile.
+fn free_port() -> Result<u16> {
+    const PORTS: Range<u16> = 20_000..32_000;
+    let random = RandomState::new().build_hasher().finish();
+    let start = (random % PORTS.len() as u64) as usize;
+    let free = |&port: &u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    PORTS.cycle().skip(start).take(PORTS.len()).find(free).ok_or_else(|| {
+        group_error(OP, format!("no port of {} to {} is free", PORTS.start, PORTS.end - 1))
+    })
 }
 
 /// Processes that are ended when nobody waits for them any more.

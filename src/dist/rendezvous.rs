@@ -24,7 +24,7 @@ const NEIGHBOUR: [u8; 8] = *b"kilnring";
 const VERSION: u32 = 1;
 /// Bytes of the text of a welcome.
 const MOST_TEXT: usize = 1000;
-/// How long a stranger that says nothing is listened to.
+/// How long a stranger that says nothing is listened to, and a port that is taken waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between attempts to reach a rank that does not listen yet.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -106,10 +106,7 @@ impl TcpConfig {
 
     /// Rank 0: hears from all others, and tells each its place.
     fn welcome(&self, deadline: Instant) -> Result<(Place, TcpListener)> {
-        let listener = TcpListener::bind(&self.master).map_err(|error| {
-            let what = format!("rank 0 can not listen at {} ({error})", self.master);
-            group_error(OP, what)
-        })?;
+        let listener = self.listen(deadline.min(Instant::now() + PATIENCE))?;
         let mut members: Vec<Option<Member>> = (0..self.world_size).map(|_| None).collect();
         let mut left = self.world_size - 1;
         let mut strangers = 0;
@@ -158,6 +155,23 @@ impl TcpConfig {
         }
         let next = members[1].as_ref().expect("all are here").address;
         Ok((Place { session, next }, listener))
+    }
+
+    /// Listens for the others. Somebody else may have the port for a moment: a run that is about to
+    /// end, or a connection that happened to be given it.
+    fn listen(&self, deadline: Instant) -> Result<TcpListener> {
+        loop {
+            match TcpListener::bind(&self.master) {
+                Ok(listener) => return Ok(listener),
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    thread::sleep(PAUSE);
+                }
+                Err(error) => {
+                    let what = format!("rank 0 can not listen at {} ({error})", self.master);
+                    return Err(group_error(OP, what));
+                }
+            }
+        }
     }
 
     /// Why the process that said `hello` can not be a part of this group.
@@ -293,6 +307,8 @@ fn reach(rank: usize, addresses: &[SocketAddr], deadline: Instant) -> Result<Tcp
         for address in addresses {
             let left = deadline.saturating_duration_since(Instant::now());
             match TcpStream::connect_timeout(address, left.max(PAUSE)) {
+                // Where nobody listens, a connection may come to have both ends in this process.
+                Ok(stream) if stream.local_addr().is_ok_and(|own| own == *address) => {}
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some((address, error)),
             }

@@ -18,15 +18,24 @@ pub type Outputs = SmallVec<[AnyTensor; 1]>;
 ///
 /// A tracked tensor carries one of these. The tensor crate knows no more of differentiation.
 pub trait Track: Any + Send + Sync {
-    /// Called after `op` computed `outputs`, if an input is tracked. Attaches what the outputs are
-    /// tracked by, or refuses the operation. `caller` is the line that applied it.
-    fn record(
-        &self,
-        op: &Op,
-        inputs: &[&AnyTensor],
-        outputs: &mut [AnyTensor],
-        caller: &'static Location<'static>,
-    ) -> Result<()>;
+    /// Larger than those of all that it depends on.
+    fn id(&self) -> u64;
+
+    /// Called after an operation computed `outputs`, if an input is tracked. Attaches what the
+    /// outputs are tracked by, or refuses the operation.
+    fn record(&self, applied: Applied<'_>, outputs: &mut [AnyTensor]) -> Result<()>;
+}
+
+/// An operation that was applied.
+pub struct Applied<'a> {
+    /// The operation.
+    pub op: &'a Op,
+    /// What it was applied to.
+    pub inputs: &'a [&'a AnyTensor],
+    /// Whether the inputs are known to have the shape and dtype of the one output.
+    pub alike: bool,
+    /// The line that applied it.
+    pub caller: &'static Location<'static>,
 }
 
 /// What tracks a tensor: an output of a node.
@@ -36,6 +45,14 @@ pub struct Tracked {
     pub node: Arc<dyn Track>,
     /// Which of its outputs.
     pub output: u32,
+}
+
+impl Tracked {
+    /// What distinguishes it from all others.
+    #[inline]
+    pub fn key(&self) -> (u64, u32) {
+        (self.node.id(), self.output)
+    }
 }
 
 /// Applies `op` to `inputs`: checks them, allocates the outputs, runs the kernel, tells the tape.
@@ -55,7 +72,7 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
     if let Op::View(view) = op {
         let (layout, dtype) = (view.layout(first.layout())?, view.dtype(first.dtype())?);
         let mut outputs: Outputs = SmallVec::from_buf([first.view_as(layout, dtype)]);
-        record(op, inputs, &mut outputs, Location::caller())?;
+        record(Applied { op, inputs, alike: false, caller: Location::caller() }, &mut outputs)?;
         return Ok(outputs);
     }
     let alike = op.spec().preserves_meta(first.dtype(), inputs.len())
@@ -70,7 +87,7 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
     if crate::anomaly::detects_anomaly() {
         crate::anomaly::check(op.spec().name(), inputs, &outputs, Location::caller())?;
     }
-    record(op, inputs, &mut outputs, Location::caller())?;
+    record(Applied { op, inputs, alike, caller: Location::caller() }, &mut outputs)?;
     Ok(outputs)
 }
 
@@ -191,14 +208,9 @@ fn run(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
 }
 
 #[inline]
-fn record(
-    op: &Op,
-    inputs: &[&AnyTensor],
-    outputs: &mut [AnyTensor],
-    caller: &'static Location<'static>,
-) -> Result<()> {
-    match inputs.iter().find_map(|input| input.tracked()) {
-        Some(tracked) => tracked.node.record(op, inputs, outputs, caller),
+fn record(applied: Applied<'_>, outputs: &mut [AnyTensor]) -> Result<()> {
+    match applied.inputs.iter().find_map(|input| input.tracked()) {
+        Some(tracked) => tracked.node.record(applied, outputs),
         None => Ok(()),
     }
 }

@@ -51,7 +51,7 @@ pub use api::{
 };
 #[doc(hidden)]
 pub use api::{EinsumOutput, EinsumRank, einsum_of, einsum_rank};
-pub use apply::{Outputs, Track, Tracked, apply, apply_owned, create, update};
+pub use apply::{Applied, Outputs, Track, Tracked, apply, apply_owned, create, update};
 pub use autocast::{autocast, autocast_dtype, no_autocast};
 pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;

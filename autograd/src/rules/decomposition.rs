@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{Context, Results};
 use crate::mode::{Mode, with_mode};
-use crate::node::{Node, Parent, parent};
+use crate::node::Node;
 use crate::walk::Walk;
 
 /// Gradients by differentiating the operation's decomposition.
@@ -38,7 +38,7 @@ pub(super) fn through_decomposition(
         inputs.push(value.with_tracked(Some(Tracked { node: leaf, output: 0 })));
         if cx.walk.create_graph && value.tracked().is_some() {
             let alias = with_mode(Mode::Record, || value.apply(View::Reshape(value.shape()), &[]));
-            let parent = alias.tracked().and_then(parent).expect("it is recorded");
+            let parent = alias.tracked().expect("it is recorded");
             *boundary.last_mut().expect("just pushed") = Some(parent.key());
             *inputs.last_mut().expect("just pushed") = alias;
         }
@@ -46,10 +46,10 @@ pub(super) fn through_decomposition(
     let borrowed: SmallVec<[&AnyTensor; 4]> = inputs.iter().collect();
     let results = with_mode(Mode::Record, || cx.step.op.spec().decompose(&borrowed))
         .expect("every fused operation has a decomposition");
-    let roots: Vec<(Parent, AnyTensor)> = results
+    let roots: Vec<(Tracked, AnyTensor)> = results
         .iter()
         .zip(dys)
-        .filter_map(|(result, dy)| Some((parent(result.tracked()?)?, dy.clone()?)))
+        .filter_map(|(result, dy)| Some((result.tracked()?.clone(), dy.clone()?)))
         .collect();
     // Everything that the parts made is newer than the boundary.
     let floor = boundary.iter().flatten().map(|key| key.0).max().unwrap_or(0);

@@ -23,7 +23,7 @@ use smallvec::{SmallVec, smallvec};
 
 use self::decomposition::through_decomposition;
 use self::elementwise::{activation_gradient, binary, binary_scalar, unary};
-use crate::node::{Node, Origin, Saved, Step};
+use crate::node::{Node, Origin, Saved, Step, node};
 use crate::walk::Walk;
 
 type Results = SmallVec<[Option<AnyTensor>; 3]>;
@@ -357,7 +357,8 @@ fn matmul(op: &MatMul, cx: &mut Context<'_>, dy: AnyTensor) -> Results {
     // The weight of a linear layer arrives transposed. Its gradient is computed transposed as well,
     // so that it lies in memory as the weight itself does.
     let transposed = cx.step.parents[1].as_ref().is_some_and(|parent| {
-        matches!(&parent.node.origin, Origin::Step(Step { op: Op::View(View::Permute(_)), .. }))
+        let origin = &node(&parent.node).origin;
+        matches!(origin, Origin::Step(Step { op: Op::View(View::Permute(_)), .. }))
     });
     let mut results = cx.two(
         || dz.matmul(&cx.input(1).transpose()).sum_to(&a_shape),

@@ -94,7 +94,7 @@ pub(super) fn open(
 /// See [`StateDict::save_sharded`](super::StateDict::save_sharded).
 pub(super) fn save(
     path: &Path,
-    entries: &[(String, TensorData)],
+    entries: &[(&str, &TensorData)],
     metadata: &BTreeMap<String, String>,
     max_bytes: usize,
 ) -> Result<()> {
@@ -104,8 +104,8 @@ pub(super) fn save(
     let stem = stem.ok_or_else(|| error("the name must end in `.safetensors`".into()))?;
     let shards = split(entries, max_bytes);
     remove(&index)?;
-    let write = |path: &Path, shard: &[(String, TensorData)]| {
-        safetensors::save(path, shard.iter().map(|(name, data)| (name.as_str(), data)), metadata)
+    let write = |path: &Path, shard: &[(&str, &TensorData)]| {
+        safetensors::save(path, shard.iter().copied(), metadata)
     };
     if let [shard] = shards[..] {
         return write(path, shard);
@@ -114,7 +114,7 @@ pub(super) fn save(
     for (i, shard) in shards.iter().enumerate() {
         let name = format!("{stem}-{:05}-of-{:05}.safetensors", i + 1, shards.len());
         write(&path.with_file_name(&name), shard)?;
-        map.extend(shard.iter().map(|(entry, _)| (entry.clone(), name.clone())));
+        map.extend(shard.iter().map(|(entry, _)| (entry.to_string(), name.clone())));
     }
     let total_size = entries.iter().map(|(_, data)| data.bytes().len()).sum();
     let contents = Index { metadata: Sizes { total_size }, weight_map: map };
@@ -125,7 +125,10 @@ pub(super) fn save(
 }
 
 /// Entries in groups of at most `max_bytes`, or of one entry; at least one group.
-fn split(entries: &[(String, TensorData)], max_bytes: usize) -> Vec<&[(String, TensorData)]> {
+fn split<'a, 'b>(
+    entries: &'a [(&'b str, &'b TensorData)],
+    max_bytes: usize,
+) -> Vec<&'a [(&'b str, &'b TensorData)]> {
     let (mut groups, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (i, (_, data)) in entries.iter().enumerate() {
         let more = data.bytes().len();

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path as FilePath;
 
+use indexmap::IndexMap;
 use kiln_tensor::{AnyTensor, DType, Error, OrFail, Result, Shape, TensorData, fail};
 
 use super::fit::Entries;
@@ -14,7 +15,7 @@ use crate::module::{Path, Visitor};
 /// a file sorted by path. A file can have texts by name as well: its metadata.
 #[derive(Clone, Debug, Default)]
 pub struct StateDict {
-    pub(super) entries: Vec<(String, TensorData)>,
+    pub(super) entries: IndexMap<String, TensorData>,
     pub(super) metadata: BTreeMap<String, String>,
 }
 
@@ -24,7 +25,7 @@ impl StateDict {
         struct Collect(StateDict);
         impl Visitor for Collect {
             fn tensor(&mut self, path: &Path<'_>, tensor: &AnyTensor) {
-                self.0.entries.push((path.to_string(), tensor.to_data().or_fail()));
+                self.0.entries.insert(path.to_string(), tensor.to_data().or_fail());
             }
             fn tied(&mut self, path: &Path<'_>, _: &Path<'_>, tensor: &AnyTensor) {
                 self.tensor(path, tensor);
@@ -37,16 +38,12 @@ impl StateDict {
 
     /// The values of a path.
     pub fn get(&self, path: &str) -> Option<&TensorData> {
-        self.entries.iter().find(|(name, _)| name == path).map(|(_, data)| data)
+        self.entries.get(path)
     }
 
     /// Sets the values of a path.
     pub fn insert(&mut self, path: impl Into<String>, data: TensorData) {
-        let path = path.into();
-        match self.entries.iter_mut().find(|(name, _)| *name == path) {
-            Some(entry) => entry.1 = data,
-            None => self.entries.push((path, data)),
-        }
+        self.entries.insert(path.into(), data);
     }
 
     /// Every path with its values.
@@ -91,7 +88,7 @@ impl StateDict {
             let rule = "weights are floats".into();
             fail(Error::DType { op: "to_dtype", dtypes: vec![dtype], rule });
         }
-        let convert = |(path, data): &(String, TensorData)| {
+        let convert = |(path, data): (&String, &TensorData)| {
             let dtype = if data.dtype().is_float() { dtype } else { data.dtype() };
             (path.clone(), data.convert_dtype(dtype))
         };
@@ -122,14 +119,21 @@ impl StateDict {
     /// # Ok::<(), kiln_tensor::Error>(())
     /// ```
     pub fn rename(&mut self, rules: &[(&str, &str)]) -> Result<usize> {
-        remap::rename(&mut self.entries, rules)
+        self.remap(|entries| remap::rename(entries, rules))
     }
 
     /// Leaves out the entries that do not fit a [`PathPattern`](crate::PathPattern), as the
     /// optimizer of a checkpoint whose model is under `model.**`, and returns how many are left. An
     /// error, and none left out, if none fits, which is nearly always a mistake in the pattern.
     pub fn keep(&mut self, pattern: &str) -> Result<usize> {
-        remap::keep(&mut self.entries, pattern)
+        self.remap(|entries| remap::keep(entries, pattern))
+    }
+
+    fn remap<R>(&mut self, change: impl FnOnce(&mut Vec<(String, TensorData)>) -> R) -> R {
+        let mut entries = std::mem::take(&mut self.entries).into_iter().collect();
+        let result = change(&mut entries);
+        self.entries = entries.into_iter().collect();
+        result
     }
 
     /// Writes a file that appears whole or not at all: an `.npz` file if `path` ends so, else a
@@ -158,7 +162,8 @@ impl StateDict {
     /// never names files of two calls. To keep it until the new one is whole, write into a new
     /// folder.
     pub fn save_sharded(&self, path: impl AsRef<FilePath>, max_bytes: usize) -> Result<()> {
-        shards::save(path.as_ref(), &self.entries, &self.metadata, max_bytes)
+        let entries: Vec<_> = self.iter().collect();
+        shards::save(path.as_ref(), &entries, &self.metadata, max_bytes)
     }
 
     /// Reads a file of any format that [`WeightFile::open`] knows. Nothing in it is trusted: a
@@ -170,7 +175,7 @@ impl StateDict {
 
 impl IntoIterator for StateDict {
     type Item = (String, TensorData);
-    type IntoIter = std::vec::IntoIter<Self::Item>;
+    type IntoIter = indexmap::map::IntoIter<String, TensorData>;
 
     /// Every path with its values, given away.
     fn into_iter(self) -> Self::IntoIter {
@@ -180,7 +185,7 @@ impl IntoIterator for StateDict {
 
 impl Entries for StateDict {
     fn paths(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(path, _)| path.as_str())
+        self.entries.keys().map(String::as_str)
     }
 
     fn layout(&self, path: &str) -> Option<(Shape, DType)> {

@@ -46,7 +46,10 @@ impl Weights {
                 }
             };
         }
-        let y: Tensor<3> = Tensor::stack(steps, 0);
+        let y: Tensor<3> = match time {
+            0 => h.unsqueeze_dim::<3>(0).narrow(0, 0, 0),
+            _ => Tensor::stack(steps, 0),
+        };
         [y.into_any(), h.into_any(), c.into_any()].into_iter().collect()
     }
 }

@@ -64,7 +64,9 @@ pub(super) fn pays_off(images: usize, grid: [usize; 2], depth: usize, lanes: usi
     let (depth, lanes) = (depth as f64, lanes as f64);
     let filled = lanes / (lanes / 16.0).ceil() / 16.0;
     let transforms = 300.0 * depth * lanes + 300.0 * count * (depth + lanes);
-    filled > 0.4 && 36.0 * count * depth * lanes + transforms < 9.0 * pixels * depth * lanes
+    depth >= 8.0
+        && filled > 0.4
+        && 36.0 * count * depth * lanes + transforms < 9.0 * pixels * depth * lanes
 }
 
 /// Where the numbers of a task lie: `[points, tiles, depth]`, and `[points, tiles, PANEL]`.

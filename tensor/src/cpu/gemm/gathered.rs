@@ -95,6 +95,11 @@ where
                 sums[r] = [I::splat(*rows.get_unchecked(r)); V];
             }
         }
+        for r in 0..R {
+            for v in 0..V {
+                prefetch(job.c.wrapping_add(r * job.c_stride + v * I::LANES));
+            }
+        }
         let rows: &[usize; R] = &*job.a_rows.as_ptr().cast();
         let (a_start, b_start) = (job.a, job.b);
         for (a_step, b_step) in job.a_steps.iter().zip(job.b_steps) {
@@ -126,6 +131,19 @@ where
             I::store_part(tail, at, sum);
         }
     }
+}
+
+/// Asks for memory that will be written.
+#[inline(always)]
+fn prefetch<T>(address: *mut T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which is ignored where it is wrong.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// Compiles [`tile`] for one instruction set and element type, at each of the listed heights.

@@ -42,6 +42,7 @@
 //! | [`optim`] | optimizers, learning-rate schedules, clipping, gradient scaling, averages of weights |
 //! | [`data`] | datasets, and loaders that make batches of them on threads of their own |
 //! | [`dist`] | training by several processes: gradients averaged over TCP or MPI while backward runs |
+//! | [`profile`](mod@profile), [`memory`] | where the time and the memory go |
 //! | [`train`] | the trainer, checkpoints, metrics, progress, learning curves |
 
 // The derive macros name their traits by the path that users see.
@@ -58,7 +59,9 @@ pub use kiln_nn as nn;
 pub use kiln_optim as optim;
 pub use kiln_tensor as tensor;
 
-pub use kiln_tensor::{Error, Result, guard};
+pub use kiln_tensor::{
+    Error, Result, deterministic, guard, is_deterministic, memory, profile, seed,
+};
 
 mod device;
 pub use device::device;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kiln_tensor::op::BinaryKind;
+use kiln_tensor::profile::{self, Pass};
 use kiln_tensor::{AnyTensor, Error, Result, Tracked, ignore_anomaly, no_autocast};
 use smallvec::SmallVec;
 
@@ -101,6 +102,7 @@ impl Walk<'_> {
         roots: impl IntoIterator<Item = (Tracked, AnyTensor)>,
         mut ready: Option<Ready<'_>>,
     ) -> Result<Arrived> {
+        let _pass = profile::pass(Pass::Backward);
         with_mode(recording(self.create_graph), || {
             let mut pending = BTreeMap::new();
             let mut arrived = Arrived::new();

@@ -303,5 +303,10 @@ inline unsigned long long double_bits(double x) {
     memcpy(&bits, &x, 8);
     return bits;
 }
+inline double bits_double(unsigned long long bits) {
+    double x;
+    memcpy(&x, &bits, 8);
+    return x;
+}
 inline double erfinv(double x) { return emu::inverse_erf(x); }
 inline float erfinvf(float x) { return (float)emu::inverse_erf(x); }

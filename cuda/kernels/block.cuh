@@ -1,10 +1,14 @@
 // Threads of a group agree on one value, always in the same order: a group is a warp, or a block of
 // 256 threads.
 
+// The value of the lane whose number differs by this bit.
+template <class T> __device__ __forceinline__ T from_lane(T x, int distance) {
+    return __shfl_xor_sync(0xFFFFFFFFu, x, distance);
+}
+
 template <class T, class F> __device__ __forceinline__ T warp_all(T x, F combine) {
 #pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2)
-        x = combine(x, __shfl_xor_sync(0xFFFFFFFFu, x, distance));
+    for (int distance = 16; distance > 0; distance /= 2) x = combine(x, from_lane(x, distance));
     return x;
 }
 

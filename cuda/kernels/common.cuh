@@ -39,6 +39,7 @@ __device__ __forceinline__ u16 float_to_half(f32 x) {
 __device__ __forceinline__ u32 float_bits(f32 x) { return __float_as_uint(x); }
 __device__ __forceinline__ f32 bits_float(u32 x) { return __uint_as_float(x); }
 __device__ __forceinline__ u64 double_bits(f64 x) { return (u64)__double_as_longlong(x); }
+__device__ __forceinline__ f64 bits_double(u64 x) { return __longlong_as_double((i64)x); }
 #endif
 
 // Rounds to nearest, ties to even.
@@ -138,6 +139,9 @@ struct Fault {
 #define INDEX_FAULT 1
 #define DIVISION_FAULT 2
 #define COUNT_FAULT 3
+#define WEIGHT_FAULT 4
+#define TOTAL_FAULT 5
+#define FEW_FAULT 6
 
 __device__ __forceinline__ void report(Fault* fault, u32 code, u32 operation, i64 value, i64 limit) {
     if (atomicCAS(&fault->code, 0u, code) == 0u) {

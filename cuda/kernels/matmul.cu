@@ -36,11 +36,11 @@ KERNEL(256) {
                 // Neighbouring threads read along the axis that lies without gaps.
                 int r = p.a_column == 1 ? e / DEPTH : e % TILE, k = p.a_column == 1 ? e % DEPTH : e / TILE;
                 bool inside = row0 + r < p.m && k0 + k < p.k;
-                left[k][r] = inside ? (W)wide(a[(row0 + r) * p.a_row + (k0 + k) * p.a_column]) : (W)0;
+                left[k][r] = inside ? wide(a[(row0 + r) * p.a_row + (k0 + k) * p.a_column]) : W();
                 int c = p.b_column == 1 ? e % TILE : e / DEPTH;
                 k = p.b_column == 1 ? e / TILE : e % DEPTH;
                 inside = column0 + c < p.n && k0 + k < p.k;
-                right[k][c] = inside ? (W)wide(b[(k0 + k) * p.b_row + (column0 + c) * p.b_column]) : (W)0;
+                right[k][c] = inside ? wide(b[(k0 + k) * p.b_row + (column0 + c) * p.b_column]) : W();
             }
             __syncthreads();
 #pragma unroll
@@ -62,7 +62,7 @@ KERNEL(256) {
             for (int j = 0; j < 4; j++) {
                 i64 r = row0 + row + i, c = column0 + column + j;
                 if (r >= p.m || c >= p.n) continue;
-                W bias = p.bias ? (W)wide(((const T*)p.bias)[c * p.bias_stride]) : (W)0;
+                W bias = p.bias ? wide(((const T*)p.bias)[c * p.bias_stride]) : W();
                 out[r * p.n + c] = narrow<T>(epilogue(sums[i][j] + bias));
             }
     }

@@ -3,8 +3,9 @@
 
 struct Words { u32 w[4]; };
 
-__device__ __forceinline__ Words philox(u64 seed, u64 counter) {
-    u32 w0 = (u32)counter, w1 = (u32)(counter >> 32), w2 = 0, w3 = 0;
+// Each lane is a stream of its own.
+__device__ __forceinline__ Words philox(u64 seed, u64 counter, u32 lane = 0) {
+    u32 w0 = (u32)counter, w1 = (u32)(counter >> 32), w2 = lane, w3 = 0;
     u32 k0 = (u32)seed, k1 = (u32)(seed >> 32);
 #pragma unroll
     for (int round = 0; round < 10; round++) {

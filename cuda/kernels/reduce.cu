@@ -41,7 +41,7 @@ KERNEL(256) {
         }
         if (GROUP > 1) value = block_all(value, Combine());
         if (piece < pieces && threadIdx.x % GROUP == 0) {
-            const W total = (W)p.total;
+            const W total = narrow<W>(p.total);
             (void)total;
             if (p.parts > 1) ((W*)p.output)[output * p.parts + part] = value;
             else ((Y*)p.output)[output] = narrow<Y>(FINISH);

@@ -124,13 +124,14 @@ impl Allocator {
 
     pub fn stats(&self) -> MemoryStats {
         let reserved: usize = self.segments.values().sum();
-        MemoryStats { in_use: self.in_use, peak: self.peak, cached: reserved - self.in_use }
+        let (in_use, peak) = (self.in_use, self.peak);
+        MemoryStats { in_use, peak, cached: reserved - in_use, ..MemoryStats::default() }
     }
 
     /// What the memory is used for, for people.
     pub fn usage(&self) -> String {
         let mib = |bytes: usize| bytes as f64 / MIB as f64;
-        let MemoryStats { in_use, peak, cached } = self.stats();
+        let MemoryStats { in_use, peak, cached, .. } = self.stats();
         let largest =
             self.free.iter().filter_map(|free| free.last()).map(|&(bytes, _)| bytes).max();
         format!(
@@ -230,7 +231,12 @@ mod tests {
         assert_eq!((b - a, raw.reserved.borrow().len()), (1024, 1));
         assert_eq!(
             memory.stats(),
-            MemoryStats { in_use: 1536, peak: 1536, cached: 2 * MIB - 1536 }
+            MemoryStats {
+                in_use: 1536,
+                peak: 1536,
+                cached: 2 * MIB - 1536,
+                ..MemoryStats::default()
+            }
         );
         memory.free(a);
         assert_eq!(memory.alloc(&raw, 1024), Some(a), "the smallest block that fits");

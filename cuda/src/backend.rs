@@ -6,6 +6,7 @@ use kiln_tensor::op::Op;
 use kiln_tensor::{AnyTensor, Backend, Error, MemoryStats, Result};
 
 use crate::alloc::{Allocator, RawAlloc};
+use crate::gemm::{Addresses, Gemm};
 use crate::ops;
 use crate::params::{Fault, Params};
 use crate::program::Program;
@@ -51,7 +52,8 @@ impl CudaBackend {
     /// The device has no memory left.
     pub fn new(runtime: impl Runtime) -> Result<Self> {
         let bytes = size_of::<Fault>();
-        let memory = || Error::Memory { device: runtime.name().into(), bytes };
+        let memory =
+            || Error::Memory { device: runtime.name().into(), bytes, usage: String::new() };
         let fault = runtime.alloc(bytes).ok_or_else(memory)?;
         // SAFETY: as many bytes were just reserved.
         unsafe { runtime.upload(Fault::NONE.bytes(), fault)? };
@@ -86,6 +88,23 @@ impl CudaBackend {
             Fault::COUNT => {
                 let (found, expected) = (fault.value, fault.limit);
                 let rule = format!("{expected} elements were counted, and {found} are not zero");
+                Error::Argument { op, rule }
+            }
+            Fault::WEIGHT => {
+                let weight = f64::from_bits(fault.value as u64);
+                let rule = format!("weights must be finite and not negative, found {weight}");
+                Error::Argument { op, rule }
+            }
+            Fault::TOTAL => {
+                let total = f64::from_bits(fault.value as u64);
+                let rule =
+                    format!("the sum of the weights must be positive and finite, found {total}");
+                Error::Argument { op, rule }
+            }
+            Fault::FEW => {
+                let (found, wanted) = (fault.value, fault.limit);
+                let rule =
+                    format!("{wanted} samples can not be drawn from {found} weights above zero");
                 Error::Argument { op, rule }
             }
             _ => Error::Argument { op, rule: "division by zero".into() },
@@ -146,6 +165,11 @@ impl Backend for CudaBackend {
         self.allocator().stats()
     }
 
+    fn usage(&self) -> Option<String> {
+        let (free, all) = self.runtime.memory();
+        Some(format!("{}; {free} of {all} bytes of the device are free", self.allocator().usage()))
+    }
+
     fn empty_cache(&self) {
         self.allocator().empty_cache(&Raw(&*self.runtime));
     }
@@ -180,16 +204,34 @@ impl Kernels<'_> {
         let runtime = &self.backend.runtime;
         // SAFETY: passed on to the caller.
         unsafe { runtime.launch(program, launch, params.bytes())? };
+        self.started(&program.name)
+    }
+
+    /// Starts a product by the library, if it has an algorithm for it: says whether.
+    ///
+    /// # Safety
+    /// The matrices of the product are tensors that live now.
+    pub unsafe fn gemm(&self, gemm: &Gemm, at: Addresses) -> Result<bool> {
+        // SAFETY: passed on to the caller.
+        let started = unsafe { self.backend.runtime.gemm(gemm, at)? };
+        if started {
+            self.started("of cuBLASLt")?;
+        }
+        Ok(started)
+    }
+
+    /// Waits for the kernel just started, if each is waited for, so that an error names it.
+    fn started(&self, kernel: &str) -> Result<()> {
         if !self.backend.synchronous {
             return Ok(());
         }
         let named = |error: Error| match error {
             Error::Device { what, .. } => {
-                Error::Device { op: self.op, what: format!("kernel {}: {what}", program.name) }
+                Error::Device { op: self.op, what: format!("kernel {kernel}: {what}") }
             }
             other => other,
         };
-        runtime.sync().map_err(named)?;
+        self.backend.runtime.sync().map_err(named)?;
         self.backend.take_fault()
     }
 
@@ -212,11 +254,8 @@ impl Kernels<'_> {
     pub fn workspace(&self, bytes: usize) -> Result<Workspace<'_>> {
         let backend = self.backend;
         let address = Backend::alloc(backend, bytes).ok_or_else(|| {
-            let (free, all) = backend.runtime.memory();
-            let usage = backend.allocator().usage();
-            let what =
-                format!("no room for {bytes} bytes: {usage}; {free} of {all} bytes are free");
-            Error::Device { op: self.op, what }
+            let usage = backend.usage().map_or(String::new(), |usage| format!(": {usage}"));
+            Error::Memory { device: backend.name().into(), bytes, usage }
         })?;
         Ok(Workspace { backend, address, bytes })
     }

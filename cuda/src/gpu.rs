@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::path::PathBuf;
-use std::ptr::{null_mut, without_provenance_mut};
-use std::sync::{Mutex, PoisonError};
+use std::ptr::{null_mut, with_exposed_provenance_mut, without_provenance_mut};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use kiln_tensor::{Error, Result};
 
+use crate::blaslt::BlasLt;
 use crate::cache::Cache;
 use crate::compile::{CompileError, compile, compiler_version};
 use crate::driver::{check, init};
+use crate::gemm::{Addresses, Gemm, workspace_bytes};
 use crate::library::Library::Driver;
 use crate::program::Program;
 use crate::runtime::{Launch, Runtime};
+use crate::staging::{Lane, SLOTS, Turns, slot_offset, staging_bytes};
 use crate::{Gpu, NoCuda};
 
 /// What the driver calls a context, a stream, a module, a function: pointers that mean nothing here.
@@ -50,6 +53,11 @@ api! {
     mem_info = "cuMemGetInfo_v2" (*mut usize, *mut usize);
     to_device = "cuMemcpyHtoDAsync_v2" (Address, *const c_void, usize, Handle);
     to_host = "cuMemcpyDtoHAsync_v2" (*mut c_void, Address, usize, Handle);
+    host_alloc = "cuMemHostAlloc" (*mut *mut c_void, usize, c_uint);
+    host_free = "cuMemFreeHost" (*mut c_void);
+    event_create = "cuEventCreate" (*mut Handle, c_uint);
+    event_record = "cuEventRecord" (Handle, Handle);
+    event_synchronize = "cuEventSynchronize" (Handle);
     module_load = "cuModuleLoadData" (*mut Handle, *const c_void);
     module_function = "cuModuleGetFunction" (*mut Handle, Handle, *const c_char);
     launch_kernel = "cuLaunchKernel" (
@@ -60,6 +68,48 @@ api! {
 
 /// CU_STREAM_NON_BLOCKING: does not wait for the stream that others use by default.
 const NON_BLOCKING: c_uint = 1;
+
+/// CU_EVENT_DISABLE_TIMING: events are only waited for.
+const NO_TIMING: c_uint = 2;
+
+/// Pinned memory and, for each slot of it, the event that the device is done with it.
+struct Staging {
+    // Pointers as numbers, which any thread may use.
+    memory: usize,
+    events: [usize; SLOTS],
+    turns: Turns,
+}
+
+/// The driver as what moves pieces through the slots.
+struct Copies<'a> {
+    device: &'a Device,
+    memory: usize,
+    events: [usize; SLOTS],
+}
+
+impl Lane for Copies<'_> {
+    type Error = Error;
+
+    fn wait(&mut self, slot: usize) -> Result<()> {
+        let event = handle(self.events[slot]);
+        // SAFETY: the event lives as long as the device.
+        self.device.call("cuEventSynchronize", |api, _| unsafe { (api.event_synchronize)(event) })
+    }
+
+    fn send(&mut self, slot: usize, piece: &[u8], address: usize) -> Result<()> {
+        let to: *mut c_void = with_exposed_provenance_mut(self.memory + slot_offset(slot));
+        let event = handle(self.events[slot]);
+        // SAFETY: a slot has room for a piece, and the device is done with it.
+        unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), to.cast(), piece.len()) };
+        // SAFETY: the slot is not written before the event; `address` is the care of the caller.
+        self.device.call("cuMemcpyHtoDAsync", |api, stream| unsafe {
+            (api.to_device)(address as Address, to, piece.len(), stream)
+        })?;
+        // SAFETY: both live as long as the device.
+        self.device
+            .call("cuEventRecord", |api, stream| unsafe { (api.event_record)(event, stream) })
+    }
+}
 
 /// One GPU with one stream, on which everything happens in order.
 pub(crate) struct Device {
@@ -72,6 +122,10 @@ pub(crate) struct Device {
     /// Functions that are loaded, by the names of their programs.
     functions: Mutex<HashMap<String, usize>>,
     cache: Option<Cache>,
+    /// None until the first upload, or if there is no pinned memory.
+    staging: Mutex<Option<Staging>>,
+    /// cuBLASLt, once the first product asked for it; none if it is not there.
+    blas: OnceLock<Option<BlasLt>>,
 }
 
 fn handle(number: usize) -> Handle {
@@ -105,6 +159,8 @@ impl Device {
             stream: stream.addr(),
             functions: Mutex::default(),
             cache: Cache::of_user(),
+            staging: Mutex::default(),
+            blas: OnceLock::new(),
         })
     }
 
@@ -167,6 +223,37 @@ impl Device {
         loaded.ok()
     }
 
+    /// Pinned memory with its events. If an event can not be made, all is given back.
+    fn start_staging(&self) -> Result<Staging> {
+        let mut memory = null_mut();
+        // SAFETY: the call writes one pointer.
+        self.call("cuMemHostAlloc", |api, _| unsafe {
+            (api.host_alloc)(&mut memory, staging_bytes(), 0)
+        })?;
+        let mut events = [0; SLOTS];
+        for event in &mut events {
+            let mut new = null_mut();
+            // SAFETY: the call writes one handle.
+            let made = self
+                .call("cuEventCreate", |api, _| unsafe { (api.event_create)(&mut new, NO_TIMING) });
+            if let Err(error) = made {
+                // SAFETY: nothing uses the memory yet.
+                let _ = self.call("cuMemFreeHost", |api, _| unsafe { (api.host_free)(memory) });
+                return Err(error);
+            }
+            *event = new.addr();
+        }
+        // The driver may read and write what it gave: its pointer is known to Rust by this.
+        Ok(Staging { memory: memory.expose_provenance(), events, turns: Turns::default() })
+    }
+
+    /// cuBLASLt with its workspace; without one if there is no room for it.
+    fn start_blas(&self) -> Option<BlasLt> {
+        let bytes = workspace_bytes(self.gpu.compute_capability);
+        let workspace = self.alloc(bytes).map_or((0, 0), |address| (address as u64, bytes));
+        BlasLt::new(workspace).ok()
+    }
+
     fn load_code(&self, program: &Program, code: &[u8]) -> Result<Handle> {
         let (mut module, mut function) = (null_mut(), null_mut());
         let name = CString::new(program.name.as_str()).expect("names of kernels are words");
@@ -206,6 +293,15 @@ impl Runtime for Device {
     }
 
     unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()> {
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        if staging.is_none() {
+            *staging = self.start_staging().ok();
+        }
+        if let Some(Staging { memory, events, turns }) = &mut *staging {
+            let mut copies = Copies { device: self, memory: *memory, events: *events };
+            return turns.upload(&mut copies, source, address);
+        }
+        drop(staging);
         let (from, bytes) = (source.as_ptr().cast(), source.len());
         // SAFETY: passed on to the caller. The driver has read memory that is not pinned when it
         // returns.
@@ -245,6 +341,14 @@ impl Runtime for Device {
                 null_mut(),
             )
         })
+    }
+
+    unsafe fn gemm(&self, gemm: &Gemm, at: Addresses) -> Result<bool> {
+        // The library works in the context that is current.
+        self.call("cuCtxSetCurrent", |_, _| 0)?;
+        let Some(blas) = self.blas.get_or_init(|| self.start_blas()) else { return Ok(false) };
+        // SAFETY: passed on to the caller.
+        unsafe { blas.matmul(gemm, at, handle(self.stream)) }
     }
 
     fn sync(&self) -> Result<()> {

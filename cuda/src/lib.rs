@@ -7,18 +7,18 @@
 //! assemble for the architectures from sm_75 to sm_90 within budgets of registers, and the same
 //! sources, compiled for the host with `emu/emu.h`, give the results of the CPU backend on all sample
 //! inputs of all operations, driven by the same code that drives a GPU. Not shown: the calls of the
-//! driver (`gpu`), anything asynchronous, and speed. The example `gpu_check` is there to be run where
-//! there is a GPU.
+//! driver (`gpu`) and of cuBLASLt (`blaslt`), anything asynchronous, and speed. The example `gpu_check`
+//! of the package `kiln` is there to be run where there is a GPU.
 //!
 //! - `loader`, `library`, `driver`, `probe`: what is installed, and what is missing.
 //! - `program`: kernels as text; `compile`, `cache`: to machine code, which is kept on disk.
 //! - `runtime`: the seam to what runs kernels; `gpu` is one, the emulator of the tests another.
-//! - `backend`, `alloc`: the seam to tensors; `ops`: from operations to kernels; `geometry`: grids.
+//! - `gemm`, `blaslt`: matrix products by cuBLASLt, where it is installed.
+//! - `backend`, `alloc`, `staging`: the seam to tensors and their memory; `ops`: from operations to kernels; `geometry`: grids.
 //!
-//! Fourier transforms, decompositions of matrices, drawing from distributions other than the uniform
-//! and the normal, and arithmetic of complex numbers have no kernels yet: they are errors that say
-//! so, and nothing is computed on the CPU behind the user's back. Batch norm and recurrent cells are
-//! composed of other kernels, as is attention with heads of more than 128 numbers.
+//! Decompositions of matrices have no kernels yet: they are errors that say so, and nothing is
+//! computed on the CPU behind the user's back. Batch norm and recurrent cells are composed of other
+//! kernels, as is attention with heads of more than 128 numbers. `docs/cuda.md` has the whole list.
 //!
 //! ```
 //! match kiln_cuda::probe() {
@@ -29,10 +29,12 @@
 
 mod alloc;
 mod backend;
+mod blaslt;
 mod cache;
 mod compile;
 mod device;
 mod driver;
+mod gemm;
 mod geometry;
 mod gpu;
 mod library;
@@ -42,12 +44,14 @@ mod params;
 mod probe;
 mod program;
 mod runtime;
+mod staging;
 
 pub use backend::CudaBackend;
 pub use cache::Cache;
 pub use compile::{CompileError, Cubin, compile, compiler_version};
 pub use device::Cuda;
-pub use ops::programs;
+pub use gemm::{Addresses, Epilogue, Factor, Gemm, GemmActivation};
+pub use ops::{allows_tf32, programs, set_allows_tf32};
 pub use probe::{Gpu, NoCuda, info, probe};
 pub use program::{Family, Program};
 pub use runtime::{Launch, Runtime};

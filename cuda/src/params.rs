@@ -68,6 +68,9 @@ impl Fault {
     pub const NONE: Self = Self { code: 0, operation: 0, value: 0, limit: 0 };
     pub const INDEX: u32 = 1;
     pub const COUNT: u32 = 3;
+    pub const WEIGHT: u32 = 4;
+    pub const TOTAL: u32 = 5;
+    pub const FEW: u32 = 6;
 }
 
 // SAFETY: the fields are integers and fill the structure.

@@ -4,7 +4,7 @@
 /// A file of kernels with the files that it builds on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {
-    /// The name of the file, without its ending.
+    /// The name of the file, without its ending, or of what it is used for.
     pub name: &'static str,
     /// What comes before it, once for any number of programs.
     pub headers: &'static [&'static str],
@@ -32,15 +32,28 @@ const RANDOM: &str = kernels!("random.cuh");
 const BLOCK: &str = kernels!("block.cuh");
 const INDEX: &str = kernels!("index.cuh");
 const MMA: &str = kernels!("mma.cuh");
+const LAWS: &str = kernels!("laws.cuh");
+const COMPLEX: &str = kernels!("complex.cuh");
+
+/// The name of a family: that of its file, unless it has one of its own.
+macro_rules! name {
+    ($file:literal) => {
+        $file
+    };
+    ($file:literal $own:literal) => {
+        $own
+    };
+}
 
 /// Declares families: their files and headers, whether threads of a block wait for each other, the
-/// first architecture that they run on, and a file that comes before theirs in each program.
+/// first architecture that they run on, and a file that comes before theirs in each program. Two
+/// families of one file and other headers have two names.
 macro_rules! families {
-    ($($(#[$doc:meta])* $name:ident = $file:literal, [$($header:ident),*], $barriers:literal, $since:expr
-        $(, $part:literal)?;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $file:literal $(as $own:literal)?, [$($header:ident),*],
+        $barriers:literal, $since:expr $(, $part:literal)?;)*) => {$(
         $(#[$doc])*
         pub static $name: Family = Family {
-            name: $file,
+            name: name!($file $($own)?),
             headers: &[$($header),*],
             body: concat!($(kernels!($part), )? kernels!($file ".cu")),
             has_barriers: $barriers,
@@ -52,12 +65,22 @@ macro_rules! families {
 families! {
     /// One output element for each input element.
     ELEMENTWISE = "elementwise", [COMMON, MATH, SPECIAL, CAST, RANDOM], false, (7, 5);
+    /// The same for complex numbers.
+    ELEMENTWISE_COMPLEX = "elementwise" as "elementwise_complex", [COMMON, MATH, COMPLEX, CAST], false, (7, 5);
+    /// Random numbers whose law differs from element to element.
+    SAMPLE = "elementwise" as "sample", [COMMON, MATH, CAST, RANDOM, LAWS], false, (7, 5);
+    /// Indices drawn by weight.
+    MULTINOMIAL = "multinomial", [COMMON, MATH, RANDOM], true, (7, 5);
+    /// Passes of Fourier transforms.
+    FFT = "fft", [COMMON, MATH, COMPLEX], false, (7, 5);
     /// Elements moved between strided places.
     COPY = "copy", [COMMON], false, (7, 5);
     /// Gradients of windows.
     UNFOLD_BACK = "unfold_back", [COMMON, MATH], false, (7, 5);
     /// Reductions.
     REDUCE = "reduce", [COMMON, MATH, BLOCK], true, (7, 5);
+    /// Sums, means and products of complex numbers.
+    REDUCE_COMPLEX = "reduce" as "reduce_complex", [COMMON, MATH, BLOCK, COMPLEX], true, (7, 5);
     /// Places of extrema.
     ARG_REDUCE = "arg_reduce", [COMMON], true, (7, 5);
     /// Elements picked by index.
@@ -72,6 +95,8 @@ families! {
     RAVEL = "ravel", [COMMON, INDEX], false, (7, 5);
     /// Matrix products.
     MATMUL = "matmul", [COMMON, MATH], true, (7, 5);
+    /// Matrix products of complex numbers.
+    MATMUL_COMPLEX = "matmul" as "matmul_complex", [COMMON, MATH, COMPLEX], true, (7, 5);
     /// Matrix products of halves on tensor cores.
     MATMUL_MMA = "matmul_mma", [COMMON, MATH, MMA], true, (8, 0);
     /// Softmax and its gradient.

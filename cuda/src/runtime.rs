@@ -2,6 +2,7 @@
 
 use kiln_tensor::Result;
 
+use crate::gemm::{Addresses, Gemm};
 use crate::program::Program;
 
 /// The shape of one launch: a grid of blocks of threads.
@@ -50,6 +51,16 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Safety
     /// The parameters are those of the program, and what they point to was reserved.
     unsafe fn launch(&self, program: &Program, launch: Launch, params: &[u8]) -> Result<()>;
+
+    /// Starts a product by a library of matrix products; false if there is none, or it has no
+    /// algorithm for this one.
+    ///
+    /// # Safety
+    /// The matrices of the product lie at these addresses.
+    unsafe fn gemm(&self, gemm: &Gemm, at: Addresses) -> Result<bool> {
+        let _ = (gemm, at);
+        Ok(false)
+    }
 
     /// Waits until everything started is done.
     fn sync(&self) -> Result<()>;

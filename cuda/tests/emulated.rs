@@ -4,6 +4,7 @@
 //! minutes.
 
 mod emulator;
+#[allow(dead_code)]
 mod samples;
 
 use std::io::Write;
@@ -11,9 +12,13 @@ use std::process::Command;
 
 use emulator::{Emulator, has_compiler};
 use kiln_cuda::CudaBackend;
+use kiln_tensor::num_complex::Complex;
 use kiln_tensor::op::samples::{Case, Values};
-use kiln_tensor::op::{Op, all_samples};
-use kiln_tensor::{AnyTensor, DType, Device, Tensor, TensorData};
+use kiln_tensor::op::{
+    Factor, FactorKind, GatherBackward, IndexingUpdateOp, Multinomial, Op, Scatter, SelectBackward,
+    Unview, View, all_samples,
+};
+use kiln_tensor::{AnyTensor, DType, Device, Shape, Tensor, TensorData, apply};
 
 /// Which sanitizer runs, if one does: the variable that a test sets for itself.
 const SANITIZER: &str = "KILN_TEST_SANITIZER";
@@ -138,9 +143,10 @@ fn kernels_report_what_they_can_not_do() {
     drop(quotient);
     assert!(device.sync().is_ok());
     // What has no kernel says so, and is never computed elsewhere.
-    let error = Tensor::<1>::from_data([1.0, 2.0], &device);
-    let error = kiln_tensor::guard(|| error.to_complex().exp()).unwrap_err().to_string();
-    assert!(error.contains("emulated has no kernel for"), "{error}");
+    let x = Tensor::<2>::ones([2, 2], &device);
+    let factor = Factor { kind: FactorKind::Lu };
+    let error = apply(&factor.into(), &[x.as_any()]).unwrap_err().to_string();
+    assert!(error.contains("emulated has neither a kernel nor smaller parts"), "{error}");
 }
 
 #[test]
@@ -158,6 +164,73 @@ fn memory_is_kept_and_comes_back() {
     assert!(memory.cached >= memory.peak && memory.peak > 0, "{memory:?}");
     device.empty_cache();
     assert_eq!(device.memory().cached, 0);
+}
+
+/// Real and imaginary parts go where whole numbers went: what is composed of real kernels.
+#[test]
+fn complex_numbers_are_moved_and_added_up_as_on_the_cpu() {
+    if !can_run() {
+        return;
+    }
+    let ops = |x: &AnyTensor, device: &Device| -> Vec<TensorData> {
+        let ints = |values: Vec<i64>, shape: &[usize]| {
+            AnyTensor::from_data(&TensorData::new(values, shape), device).unwrap()
+        };
+        let along = ints(vec![2, 0, 2, 1], &[4]);
+        let at = ints(vec![0, 1, 1, 3, 2, 2, 1, 0, 1, 2, 3, 3], &[3, 4]);
+        let select = SelectBackward { axis: 1, extent: 5 };
+        let gather = GatherBackward { axis: 1, shape: Shape::new([3, 6]) };
+        let scatter = Scatter { axis: 1, update: IndexingUpdateOp::Add };
+        let windows = Unview {
+            view: View::Unfold { axis: 0, size: 4, step: 2 }.into(),
+            shape: Shape::new([8]),
+        };
+        let results = [
+            apply(&select.into(), &[x, &along]),
+            apply(&gather.into(), &[x, &at]),
+            apply(&scatter.into(), &[x, &at, x]),
+            apply(&windows.into(), &[x]),
+        ];
+        results.into_iter().map(|y| y.unwrap()[0].to_data().unwrap()).collect()
+    };
+    let numbers: Vec<Complex<f32>> =
+        (1..13).map(|i| Complex::new(i as f32, 0.5 - i as f32)).collect();
+    let numbers = TensorData::new(numbers, [3, 4]);
+    let emulated = device((8, 0));
+    let results = |device: &Device| ops(&AnyTensor::from_data(&numbers, device).unwrap(), device);
+    assert_eq!(results(&emulated), results(&Device::cpu()));
+}
+
+#[test]
+fn weights_that_are_none_are_reported() {
+    if !can_run() {
+        return;
+    }
+    let device = device((8, 0));
+    let draw = |weights: [f32; 3], samples, replacement| {
+        let weights = Tensor::<1>::from_data(weights, &device);
+        let op = Multinomial { samples, replacement, seed: 1, offset: 0 };
+        apply(&op.into(), &[weights.as_any()]).unwrap()[0].to_data().map_err(|e| e.to_string())
+    };
+    let text = |result: Result<TensorData, String>| result.unwrap_err();
+    assert!(text(draw([1.0, -1.0, 2.0], 1, true)).ends_with("not negative, found -1"));
+    assert!(text(draw([0.0, 0.0, 0.0], 1, true)).ends_with("positive and finite, found 0"));
+    let few = text(draw([0.0, 3.0, 0.0], 2, false));
+    assert!(few.ends_with("2 samples can not be drawn from 1 weights above zero"), "{few}");
+    assert!(draw([0.0, 3.0, 0.0], 1, false).is_ok());
+}
+
+#[test]
+fn running_out_of_memory_says_what_it_is_used_for() {
+    if !can_run() {
+        return;
+    }
+    let device = device((8, 0));
+    let _x = Tensor::<1>::ones([1 << 20], &device);
+    let whole = kiln_tensor::guard(|| Tensor::<1>::ones([1 << 55], &device));
+    let error = whole.unwrap_err().to_string();
+    assert!(error.starts_with("out of memory on emulated: 144115188075855872 bytes"), "{error}");
+    assert!(error.contains("4.0 MiB in use by tensors"), "{error}");
 }
 
 /// Runs a part of these tests in a process of its own under a sanitizer. Gives what it said, and

@@ -16,6 +16,9 @@ usage: digits [flags]
   --device NAME   cpu, cuda or cuda:1                   [cpu]
   --out DIR       folder of digits.safetensors and
                   digits.svg                            [.]
+  --run DIR       keep the run there: a report, curves,
+                  a log, and checkpoints from which it
+                  goes on
   --predict       load the weights and show what the
                   network says of eight test images
                   (others with another --seed)
@@ -29,6 +32,7 @@ pub struct Args {
     pub seed: u64,
     pub device: String,
     pub out: PathBuf,
+    pub run: Option<PathBuf>,
     pub predict: bool,
 }
 
@@ -42,6 +46,7 @@ impl Args {
             seed: 0,
             device: "cpu".into(),
             out: ".".into(),
+            run: None,
             predict: false,
         };
         let mut flags = Flags::from_env();
@@ -55,6 +60,7 @@ impl Args {
                 "--lr" => args.lr = flags.positive()?,
                 "--device" => args.device = flags.text("the name of a device")?,
                 "--out" => args.out = flags.path()?,
+                "--run" => args.run = Some(flags.path()?),
                 _ => return flags.unknown(),
             }
         }

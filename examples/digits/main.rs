@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example digits               # trains, 3 s on two cores
+//! cargo run --release --example digits -- --run run # the same, and `run/report.html` shows it
 //! cargo run --release --example digits -- --predict # shows what the trained network says
 //! cargo run --release --example digits -- --help
 //! ```
@@ -64,7 +65,11 @@ fn train(args: &Args) -> Result<()> {
     let mut optim = AdamWConfig::new(args.lr).with_weight_decay(0.01).init();
     // The learning rate falls to zero along a cosine (Loshchilov & Hutter 2016).
     let steps = args.epochs * train.len().unwrap_or(1);
-    let mut trainer = TrainerConfig::new(args.epochs)
+    let mut config = TrainerConfig::new(args.epochs);
+    if let Some(run) = &args.run {
+        config = config.with_folder(run).with_resume(true);
+    }
+    let mut trainer = config
         .init()
         .metric(Accuracy::new())
         .metric(ConfusionMatrix::new(CLASSES))

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use kiln_autograd::no_grad;
+use kiln_tensor::text::{end, grouped};
 use kiln_tensor::{AnyTensor, Device, Result, Shape, trace};
 
 use crate::module::{Module, Path, VisitorMut};
@@ -148,13 +149,6 @@ impl Summary {
     }
 }
 
-/// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().collect();
-    groups.iter().map(|group| String::from_utf8_lossy(group)).collect::<Vec<_>>().join(",")
-}
-
 /// Three digits and a unit: `1.77 M`, `9.2 GiB`; the units are `step` apart.
 fn short(number: u64, step: f64, digits: usize, units: [&str; 5]) -> String {
     let (mut value, mut unit) = (number as f64, 0);
@@ -176,15 +170,6 @@ fn memory(bytes: u64) -> String {
 /// The widest column of layers, which keeps the table within 100 characters; of longer paths the
 /// end is shown.
 const LAYER: usize = 22;
-
-/// The last `width` characters of a path, with a mark if some are missing.
-fn end(path: &str, width: usize) -> String {
-    let length = path.chars().count();
-    if length <= width {
-        return path.into();
-    }
-    std::iter::once('…').chain(path.chars().skip(length + 1 - width)).collect()
-}
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

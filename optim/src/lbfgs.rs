@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use kiln_autograd::Autograd;
 use kiln_nn::{Config, LoadReport, Module, Path, StateDict, Visitor, VisitorMut};
 use kiln_tensor::op::{Axes, ReduceKind, Rule, SgdRule, Update};
+use kiln_tensor::profile::{self, Pass};
 use kiln_tensor::{AnyTensor, Error, OrFail, Result, Tensor, TensorData, fail, update};
 
 use self::line_search::{Point, strong_wolfe};
@@ -187,6 +188,11 @@ impl Lbfgs {
         model: &mut M,
         mut loss: impl FnMut(&M) -> Tensor<D>,
     ) -> f64 {
+        let _pass = profile::pass(Pass::Optimizer);
+        let mut loss = |model: &M| {
+            let _pass = profile::pass(Pass::Forward);
+            loss(model)
+        };
         if params(model).is_empty() {
             return loss(model).item();
         }

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use kiln_autograd::Gradients;
 use kiln_nn::{Module, Path, PathPattern, StateDict, VisitorMut};
+use kiln_tensor::profile::{self, Pass};
 use kiln_tensor::{AnyTensor, Error, OrFail, Result, fail};
 
 use crate::clip::GradientClipping;
@@ -261,6 +262,7 @@ impl<A: Algorithm> VisitorMut for Step<'_, A> {
 impl<A: Algorithm> Optimizer for Optim<A> {
     #[track_caller]
     fn step<M: Module>(&mut self, model: &mut M, mut grads: Gradients) {
+        let _pass = profile::pass(Pass::Optimizer);
         if let Some(clipping) = &self.clipping {
             clipping.clip(&mut grads);
         }

@@ -122,6 +122,10 @@ pub struct TrainerConfig {
     /// Whether progress is shown on standard error.
     #[config(default = true)]
     pub progress: bool,
+    /// Whether the progress is curves that fill the terminal, rather than a bar. Where standard error
+    /// is no terminal, there are lines as ever. It needs the feature `dashboard`.
+    #[config(default = false)]
+    pub dashboard: bool,
     /// Steps between lines of the log.
     #[config(default = 1)]
     pub log_every: usize,
@@ -159,6 +163,10 @@ impl TrainerConfig {
             if count == Some(0) {
                 return Err(fit_error(format!("{name} must be 1 or more")));
             }
+        }
+        if config.dashboard && !cfg!(feature = "dashboard") {
+            let rule = "the dashboard needs the feature `dashboard` of the crate `kiln`".into();
+            return Err(fit_error(rule));
         }
         if config.folder.as_os_str().is_empty() && (config.restore_best || config.resume) {
             if self.fast_dev_run {

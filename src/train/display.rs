@@ -4,12 +4,23 @@ use std::time::Instant;
 
 use kiln_tensor::Result;
 
-use super::Progress;
 use super::event::{Callback, Event, Flow, StepEvent};
+use super::numbers::bytes;
+use super::{Progress, TrainerConfig};
+
+/// What shows the training, if that is wanted.
+pub(super) fn display(config: &TrainerConfig) -> Option<Box<dyn Callback>> {
+    #[cfg(feature = "dashboard")]
+    if config.dashboard && super::dashboard::is_possible() {
+        return Some(Box::new(super::dashboard::Dashboard::default()));
+    }
+    let wanted = config.progress || config.dashboard;
+    wanted.then(|| Box::new(Display::default()) as Box<dyn Callback>)
+}
 
 /// Shows a training as a [`Progress`].
 #[derive(Default)]
-pub(super) struct Display {
+struct Display {
     progress: Option<Progress>,
     pace: Pace,
     memory: usize,
@@ -84,35 +95,10 @@ impl Callback for Display {
                 }
                 progress.finish();
             }
+            // Its bar goes, and the error is for the caller to show.
+            Event::Failed(_) => self.progress = None,
             Event::Judged(_) | Event::Saved(_) => {}
         }
         Ok(Flow::Continue)
-    }
-}
-
-/// A size with three digits.
-fn bytes(count: usize) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let mut size = count as f64;
-    let mut unit = 0;
-    while size >= 999.5 && unit + 1 < units.len() {
-        size /= 1000.0;
-        unit += 1;
-    }
-    let decimals = if unit == 0 || size >= 99.95 { 0 } else { 1 };
-    format!("{size:.decimals$} {}", units[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes_are_short() {
-        let sizes = [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_234_567, "1.2 MB")];
-        let more = [(99_940_000, "99.9 MB"), (123_456_789_000, "123 GB")];
-        for (count, text) in sizes.into_iter().chain(more) {
-            assert_eq!(bytes(count), text);
-        }
     }
 }

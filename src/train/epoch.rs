@@ -2,10 +2,10 @@
 
 use kiln_nn::{Config, Module};
 use kiln_optim::{GradScaler, Optimizer};
-use kiln_tensor::{Error, Result};
+use kiln_tensor::{Error, Result, profile};
 
 use super::Step;
-use super::config::fit_error;
+use super::config::{TrainerConfig, fit_error};
 use super::evaluate::Evaluation;
 use super::event::{Callback, Event, Flow, Judged, Start, StepEvent};
 use super::fit::Fit;
@@ -85,6 +85,7 @@ impl<M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> Fit<'
     /// The loss and the metrics on the data of the validation, with averaged weights if there are.
     pub fn validate(&mut self) -> Result<()> {
         let Some(valid) = self.valid else { return Ok(()) };
+        let _scope = profile::scope("validation");
         let evaluation = Evaluation {
             precision: self.config.precision.clone(),
             limit: self.config.limit_valid_batches,
@@ -107,11 +108,7 @@ impl<M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> Fit<'
     pub fn judge(&mut self, epoch_end: bool) -> Result<bool> {
         let validated = self.validated.as_ref().filter(|(step, _)| *step == self.at.step);
         let valid = validated.map(|(_, metrics)| metrics);
-        let wanted = match (self.config.monitor.as_str(), valid) {
-            ("", Some(_)) => "valid loss",
-            ("", None) => "train loss",
-            (name, _) => name,
-        };
+        let wanted = monitor(&self.config, self.valid.is_some());
         let (metrics, name) = match wanted.split_once(' ') {
             Some(("train", name)) => (Some(&self.metrics), name),
             Some(("valid", name)) => (valid, name),
@@ -136,6 +133,7 @@ impl<M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> Fit<'
             goal,
             best: among && place == 0,
             epoch_end,
+            train: &self.metrics,
             valid,
         };
         if let Some(plateau) = &mut self.plateau {
@@ -172,8 +170,17 @@ impl<M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> Fit<'
             batch: self.at.batch,
             step: self.at.step,
             log_every: self.config.log_every,
+            config: &self.config,
+            settings: self.settings,
+            monitor: monitor(&self.config, self.valid.is_some()),
+            optimizer: name_of::<O>(),
+            device: &self.device,
+            model: self.model,
+            history: &self.at.history,
+            best: &self.at.best,
         };
-        self.notify(&Event::Start(&start))?;
+        let event = Event::Start(&start);
+        notify(&mut self.own_callbacks, self.callbacks, &mut self.wish, &event)?;
         for warning in self.warnings.clone() {
             self.notify(&Event::Warning(&warning))?;
         }
@@ -190,6 +197,22 @@ impl<M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> Fit<'
         self.warnings.push(text);
         Ok(())
     }
+}
+
+/// The name of the monitored number.
+fn monitor(config: &TrainerConfig, has_validation: bool) -> &str {
+    match (config.monitor.as_str(), has_validation) {
+        ("", true) => "valid loss",
+        ("", false) => "train loss",
+        (name, _) => name,
+    }
+}
+
+/// The name of an optimizer: `AdamW` of an `Optim<kiln_optim::AdamWConfig>`.
+fn name_of<O>() -> &'static str {
+    let name = std::any::type_name::<O>().trim_end_matches('>');
+    let name = name.rsplit(['<', ':']).next().unwrap_or(name);
+    name.strip_suffix("Config").unwrap_or(name)
 }
 
 /// Tells everybody what happened, also those after one that failed or wishes to stop.

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use kiln_nn::Module;
-use kiln_tensor::Result;
+use kiln_tensor::{Device, Error, Result};
 
+use super::TrainerConfig;
 use super::metrics::{Goal, Metrics};
-use super::record::{EpochRecord, Report};
+use super::record::{Best, EpochRecord, Report};
 
 /// Something that happened in [`Trainer::fit`](super::Trainer::fit), with its numbers.
 #[non_exhaustive]
@@ -25,6 +26,8 @@ pub enum Event<'a> {
     Warning(&'a str),
     /// The training ends.
     End(&'a Report),
+    /// The training ends with an error, and there is no [`Event::End`].
+    Failed(&'a Error),
 }
 
 /// See [`Event::Start`].
@@ -43,6 +46,22 @@ pub struct Start<'a> {
     pub step: usize,
     /// Steps between lines of a log.
     pub log_every: usize,
+    /// The settings of the training.
+    pub config: &'a TrainerConfig,
+    /// Settings of the model or the program, as JSON.
+    pub settings: Option<&'a str>,
+    /// The name of the monitored number.
+    pub monitor: &'a str,
+    /// The name of the optimizer.
+    pub optimizer: &'a str,
+    /// Where the model is.
+    pub device: &'a Device,
+    /// The model before the next step.
+    pub model: &'a dyn Module,
+    /// The epochs that have ended.
+    pub history: &'a [EpochRecord],
+    /// The best values of the monitored number so far, the best first.
+    pub best: &'a [Best],
 }
 
 /// See [`Event::Step`].
@@ -89,6 +108,8 @@ pub struct Judged<'a> {
     pub best: bool,
     /// Whether an epoch ends with it; else it goes on.
     pub epoch_end: bool,
+    /// The metrics of the running epoch.
+    pub train: &'a Metrics,
     /// The metrics of the validation, if there is one.
     pub valid: Option<&'a Metrics>,
 }

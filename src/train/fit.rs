@@ -7,15 +7,16 @@ use kiln_nn::Module;
 use kiln_optim::schedule::ReduceLrOnPlateau;
 use kiln_optim::{Ema, GradScaler, GradientClipping, Optimizer, clip_grad_norm, grad_norm};
 use kiln_tensor::op::BinaryKind;
-use kiln_tensor::{Device, Error, Generator, Result};
+use kiln_tensor::{Device, Error, Generator, Result, profile};
 
 use super::config::{Precision, TrainerConfig};
-use super::display::Display;
+use super::display::display;
 use super::evaluate::in_precision;
-use super::event::Callback;
+use super::event::{Callback, Event};
 use super::folder::Checkpoints;
 use super::interrupt::Watch;
 use super::metrics::{MetricMaker, Metrics};
+use super::page::Page;
 use super::record::{Position, Report, Stop};
 use super::stop::EarlyStopping;
 use super::trainer::{Rate, Trainer};
@@ -86,12 +87,12 @@ impl<'a, M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> F
             false => None,
         };
         let mut own_callbacks: Vec<Box<dyn Callback>> = Vec::new();
-        if config.progress {
-            own_callbacks.push(Box::new(Display::default()));
-        }
         if on_disk {
             own_callbacks.push(Box::new(JsonLines::new()));
+            // It reads the log when a run goes on.
+            own_callbacks.push(Box::new(Page::default()));
         }
+        own_callbacks.extend(display(&config));
         if let Some(patience) = config.patience {
             own_callbacks.push(Box::new(EarlyStopping::new(patience, config.min_delta)));
         }
@@ -133,10 +134,19 @@ impl<'a, M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> F
         // What a checkpoint gives back goes through this too, and the ratio of a group's rate to
         // the optimizer's is rounded.
         self.optim.set_lr(self.optim.lr());
-        self.resume()?;
-        self.announce()?;
-        let stop = self.train()?;
-        self.finish(stop)
+        let steps = |fit: &mut Self| {
+            fit.resume()?;
+            fit.announce()?;
+            fit.train()
+        };
+        match steps(&mut self) {
+            Ok(stop) => self.finish(stop),
+            Err(error) => {
+                // The first error is the one that matters.
+                let _ = self.notify(&Event::Failed(&error));
+                Err(error)
+            }
+        }
     }
 
     /// The training loop.
@@ -154,6 +164,7 @@ impl<'a, M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> F
                     return Ok(stop);
                 }
                 let wait = start.elapsed().as_secs_f64();
+                let _scope = profile::scope("step");
 
                 let lr = self.set_lr();
                 let Pass { grads, loss, items, generator } = self.forward_backward(&window)?;
@@ -189,6 +200,7 @@ impl<'a, M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> F
 
     /// The batches of the next step; none after the last one of an epoch.
     fn window(&self, batches: &mut impl Iterator<Item = Result<B>>) -> Result<Vec<B>> {
+        let _scope = profile::scope("batches");
         batches.take(self.config.accumulate).collect()
     }
 
@@ -212,7 +224,10 @@ impl<'a, M: Module, O: Optimizer, B: Send + 'static, F: FnMut(&M, &B) -> Step> F
         let (mut items, mut loss_sum, mut weight_sum, mut unit) = (0, 0.0, 0.0, 0.0);
         for batch in window {
             let precision = self.config.precision.as_ref();
-            let step = in_precision(precision, || (self.step)(self.model, batch));
+            let step = in_precision(precision, || {
+                let _scope = profile::scope("forward");
+                (self.step)(self.model, batch)
+            });
             let (loss, weight) = (step.loss(), step.weight());
             // In f16, a loss may overflow: the scaler takes care of it.
             if self.scaler.is_none() && !loss.is_finite() {

@@ -38,6 +38,8 @@ impl Drop for Watch {
 }
 
 fn interrupt() {
+    #[cfg(feature = "dashboard")]
+    super::dashboard::leave();
     let watched = WATCHING.load(Ordering::SeqCst) > 0;
     if COUNT.fetch_add(1, Ordering::SeqCst) > 0 || !watched {
         std::process::exit(EXIT_CODE);

@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 use super::event::{Callback, Event, Flow, Judged, Start, StepEvent};
 use super::record::EpochRecord;
 
+/// A line: numbers by name.
+pub(super) type Line = Map<String, Value>;
+
 /// Writes `metrics.jsonl`: a line for each step, `{"step": 1, "loss": 2.3, ..}`, and one for each
 /// epoch, `{"epoch": 1, "step": 45, "train loss": ..}`. Numbers that are not finite are `null`.
 ///
@@ -55,7 +58,7 @@ impl JsonLines {
 
     /// Writes a line, at once: the log of a killed run ends where the run did. One that can not be
     /// written is no reason to lose the training.
-    fn line(&mut self, line: Map<String, Value>) {
+    fn line(&mut self, line: Line) {
         if let Some(file) = &mut self.file {
             let _ = file.write_all(format!("{}\n", Value::Object(line)).as_bytes());
         }
@@ -70,7 +73,17 @@ fn is_before(line: &str, start: &Start<'_>) -> bool {
     epoch && number("step").is_some_and(|step| step <= start.step)
 }
 
-fn step_line(step: &StepEvent<'_>) -> Map<String, Value> {
+/// The line of an event, if it has one. Of the steps, each `every`-th has.
+pub(super) fn line_of(event: &Event<'_>, every: usize) -> Option<Line> {
+    match event {
+        Event::Step(step) if step.step.is_multiple_of(every.max(1)) => Some(step_line(step)),
+        Event::Judged(judged) if !judged.epoch_end => Some(judged_line(judged)),
+        Event::Epoch(epoch) => Some(epoch_line(epoch)),
+        _ => None,
+    }
+}
+
+fn step_line(step: &StepEvent<'_>) -> Line {
     let mut line = Map::new();
     let rate = step.items as f64 / step.seconds;
     line.insert("step".into(), json!(step.step));
@@ -87,7 +100,7 @@ fn step_line(step: &StepEvent<'_>) -> Map<String, Value> {
     line
 }
 
-fn judged_line(judged: &Judged<'_>) -> Map<String, Value> {
+fn judged_line(judged: &Judged<'_>) -> Line {
     let mut line = Map::new();
     line.insert("step".into(), json!(judged.step));
     for (name, value) in judged.valid.iter().flat_map(|valid| valid.values()) {
@@ -96,7 +109,7 @@ fn judged_line(judged: &Judged<'_>) -> Map<String, Value> {
     line
 }
 
-fn epoch_line(epoch: &EpochRecord) -> Map<String, Value> {
+fn epoch_line(epoch: &EpochRecord) -> Line {
     let mut line = Map::new();
     line.insert("epoch".into(), json!(epoch.epoch + 1));
     line.insert("step".into(), json!(epoch.step));
@@ -114,13 +127,12 @@ impl Callback for JsonLines {
     fn on(&mut self, event: &Event<'_>) -> Result<Flow> {
         match event {
             Event::Start(start) => self.start(start)?,
-            Event::Step(step) if step.step.is_multiple_of(self.every.max(1)) => {
-                self.line(step_line(step))
-            }
-            Event::Judged(judged) if !judged.epoch_end => self.line(judged_line(judged)),
-            Event::Epoch(epoch) => self.line(epoch_line(epoch)),
             Event::End(_) => self.file = None,
-            _ => {}
+            event => {
+                if let Some(line) = line_of(event, self.every) {
+                    self.line(line);
+                }
+            }
         }
         Ok(Flow::Continue)
     }

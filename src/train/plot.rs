@@ -2,11 +2,14 @@
 
 mod axis;
 mod svg;
+mod thin;
 
 use std::fmt::Write as _;
 
 use axis::Axis;
-use svg::{draw_text, escape, fill, shorten, stroke, style_sheet, text_width};
+pub(super) use svg::escape;
+use svg::{draw_text, fill, shorten, stroke, style_sheet, text_width};
+pub(super) use thin::thin;
 
 /// The size of the area in which a panel's lines are drawn, in pixels.
 const PLOT: (f64, f64) = (340.0, 210.0);
@@ -26,24 +29,35 @@ pub struct Series {
     pub name: String,
     /// The points `(x, y)`, joined in this order. One that is not finite breaks the line.
     pub points: Vec<(f64, f64)>,
+    /// Whether it is drawn pale, as what lies behind the others.
+    pub faint: bool,
 }
 
 impl Series {
     /// A line through `points`.
     pub fn new(name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
-        Self { name: name.into(), points: points.into_iter().collect() }
+        Self { name: name.into(), points: points.into_iter().collect(), faint: false }
+    }
+
+    /// The same line, pale: the single steps behind their means. It has the colour of the others of
+    /// its name.
+    pub fn faint(mut self) -> Self {
+        self.faint = true;
+        self
     }
 
     /// The stretches of points between those that cannot be drawn.
-    fn runs(&self) -> impl Iterator<Item = &[(f64, f64)]> {
+    pub(super) fn runs(&self) -> impl Iterator<Item = &[(f64, f64)]> {
         let drawable = |v: f64| v.abs() <= LARGEST;
         self.points.split(move |&(x, y)| !drawable(x) || !drawable(y)).filter(|run| !run.is_empty())
     }
 }
 
-/// A chart with one or more panels side by side (e.g. loss and accuracy), each with its own axes.
+/// A chart with one or more panels (e.g. loss and accuracy), each with its own axes, up to three of
+/// them side by side.
 ///
-/// Series of the same name have the same colour in all panels. The SVG needs nothing else: it sets
+/// Series of the same name have the same colour in all panels. Of a long series, as many points are
+/// drawn as can be seen. The SVG needs nothing else: it sets
 /// its own background and follows the reader's preference for light or dark.
 ///
 /// ```
@@ -73,7 +87,7 @@ impl Chart {
         Self { title: title.into(), panels: Vec::new() }
     }
 
-    /// Adds a panel to the right of the others.
+    /// Adds a panel after the others. Empty labels take no room.
     pub fn panel(
         mut self,
         title: impl Into<String>,
@@ -95,38 +109,65 @@ impl Chart {
     /// The chart as an SVG document.
     pub fn to_svg(&self) -> String {
         let names = self.names();
-        let legends: Vec<_> = self.panels.iter().map(Panel::legend).collect();
-        let legend_rows = legends.iter().flatten().map(|item| item.row + 1).max().unwrap_or(0);
-        let head = MARGIN + if self.title.is_empty() { 0.0 } else { TITLE_HEIGHT };
-        let top = head + ROW_HEIGHT * (1 + legend_rows) as f64 + 6.0;
-
-        let mut body = String::new();
-        let mut left = MARGIN;
-        for (panel, legend) in self.panels.iter().zip(&legends) {
-            let (x, y) = panel.axes();
-            left += 28.0 + label_width(&y);
-            let frame = Frame { left, top, x, y };
-            frame.draw(&mut body, panel);
-            draw_text(&mut body, "b", (left, head + 12.0), &shorten(&panel.title, PLOT.0, 13.0));
-            for item in legend {
-                let at = (left + item.x, head + ROW_HEIGHT * (item.row + 1) as f64 + 12.0);
-                item.draw(&mut body, at, colour_of(&names, &item.name));
-            }
-            for series in &panel.series {
-                frame.draw_line(&mut body, series, colour_of(&names, &series.name));
-            }
-            left += PLOT.0 + MARGIN + 4.0;
+        let columns = match self.panels.len() {
+            4 => 2,
+            count => count.clamp(1, 3),
+        };
+        let axes: Vec<_> = self.panels.iter().map(Panel::axes).collect();
+        // What stands to the left of the plots of a column is as wide as the widest of it.
+        let left_of = |i: usize| {
+            let title = if self.panels[i].y_label.is_empty() { 8.0 } else { 28.0 };
+            title + label_width(&axes[i].1)
+        };
+        let mut lefts = vec![0.0; columns];
+        let mut right = MARGIN;
+        for (column, left) in lefts.iter_mut().enumerate() {
+            let of_column = (column..self.panels.len()).step_by(columns);
+            *left = right + of_column.map(left_of).fold(0.0, f64::max);
+            right = *left + PLOT.0 + MARGIN + 4.0;
         }
-        let width = left.max(2.0 * MARGIN + PLOT.0).ceil();
-        let height = if self.panels.is_empty() { top } else { top + PLOT.1 + FOOT_HEIGHT };
-        let title = shorten(&self.title, width - 2.0 * MARGIN, 16.0);
+
+        let mut head = MARGIN + if self.title.is_empty() { 0.0 } else { TITLE_HEIGHT };
+        let title = shorten(&self.title, right - 2.0 * MARGIN, 16.0);
+        let mut body = String::new();
         draw_text(&mut body, "h", (MARGIN, head - 14.0), &title);
+        let mut axes = axes.into_iter();
+        for row in self.panels.chunks(columns) {
+            let legends: Vec<_> = row.iter().map(Panel::legend).collect();
+            let legend_rows = legends.iter().flatten().map(|item| item.row + 1).max().unwrap_or(0);
+            let top = head + ROW_HEIGHT * (1 + legend_rows) as f64 + 6.0;
+            for ((panel, legend), (&left, (x, y))) in
+                row.iter().zip(&legends).zip(lefts.iter().zip(&mut axes))
+            {
+                let frame = Frame { left, top, x, y };
+                frame.draw(&mut body, panel);
+                draw_text(
+                    &mut body,
+                    "b",
+                    (left, head + 12.0),
+                    &shorten(&panel.title, PLOT.0, 13.0),
+                );
+                for item in legend {
+                    let at = (left + item.x, head + ROW_HEIGHT * (item.row + 1) as f64 + 12.0);
+                    item.draw(&mut body, at, colour_of(&names, &item.name));
+                }
+                for series in &panel.series {
+                    frame.draw_line(&mut body, series, colour_of(&names, &series.name));
+                }
+            }
+            head = top + PLOT.1 + FOOT_HEIGHT;
+        }
+        let (width, height) = (right.ceil(), head);
+        let name = match self.title.is_empty() {
+            true => self.panels.first().map_or("", |panel| &panel.title),
+            false => &self.title,
+        };
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"kiln-chart\" role=\"img\" \
              width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
              <title>{}</title>\n{}<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n\
              {body}</svg>\n",
-            escape(&self.title),
+            escape(name),
             style_sheet(),
         )
     }
@@ -225,17 +266,21 @@ impl Frame {
         }
         let x_label = shorten(&panel.x_label, PLOT.0, 12.0);
         draw_text(out, "t m", (middle.0, bottom + 36.0), &x_label);
-        // Rotated about the origin, so that the group's transform is all that moves the label.
-        let x = left - label_width(&self.y) - 18.0;
-        let _ = write!(out, "<g transform=\"translate({x:.1} {:.1}) rotate(-90)\">", middle.1);
-        draw_text(out, "t m", (0.0, 0.0), &shorten(&panel.y_label, PLOT.1, 12.0));
-        out.push_str("</g>\n");
+        if !panel.y_label.is_empty() {
+            // Rotated about the origin, so that the group's transform is all that moves the label.
+            let x = left - label_width(&self.y) - 18.0;
+            let _ = write!(out, "<g transform=\"translate({x:.1} {:.1}) rotate(-90)\">", middle.1);
+            draw_text(out, "t m", (0.0, 0.0), &shorten(&panel.y_label, PLOT.1, 12.0));
+            out.push_str("</g>\n");
+        }
     }
 
     fn draw_line(&self, out: &mut String, series: &Series, colour: usize) {
         let mut line = String::new();
         for run in series.runs() {
-            if let &[point] = run {
+            // Half of a pixel, for screens that have more of them.
+            let run = thin(run, |x| (2.0 * self.x.place(x) * PLOT.0) as i64);
+            if let &[point] = &run[..] {
                 // A line needs two points; one alone shows as a dot.
                 let (x, y) = self.at(point);
                 let dot = fill(colour);
@@ -247,7 +292,8 @@ impl Frame {
             }
         }
         if !line.is_empty() {
-            let _ = writeln!(out, "<path {} d=\"{line}\"/>", stroke(colour));
+            let pale = if series.faint { " opacity=\"0.4\"" } else { "" };
+            let _ = writeln!(out, "<path {}{pale} d=\"{line}\"/>", stroke(colour));
         }
     }
 }
@@ -258,74 +304,4 @@ fn label_width(axis: &Axis) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn svg_of(points: &[(f64, f64)]) -> String {
-        let series = Series::new("train", points.iter().copied());
-        Chart::new("Run").panel("Loss", "epoch", "loss", vec![series]).to_svg()
-    }
-
-    /// The data of the lines drawn, without the legend's.
-    fn lines(svg: &str) -> Vec<&str> {
-        let lines = svg.lines().filter(|line| line.starts_with("<path class=\"line"));
-        lines.filter(|line| !line.contains("h18\"/>")).collect()
-    }
-
-    #[test]
-    fn draws_one_line_through_the_points() {
-        let svg = svg_of(&[(0.0, 0.0), (1.0, 1.0), (2.0, 0.5)]);
-        assert_eq!(lines(&svg).len(), 1);
-        assert_eq!(svg.matches("class=\"axis\"").count(), 1);
-        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
-        for text in ["<title>Run</title>", ">epoch</text>", ">train</text>", ">0.6</text>"] {
-            assert!(svg.contains(text), "{text} is missing in {svg}");
-        }
-    }
-
-    #[test]
-    fn breaks_the_line_where_a_point_is_missing() {
-        let svg = svg_of(&[(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 2.0), (4.0, 1.0)]);
-        assert_eq!(lines(&svg)[0].matches('M').count(), 2);
-        let svg = svg_of(&[(0.0, 1.0), (1.0, f64::INFINITY), (2.0, 2.0), (3.0, f64::MAX)]);
-        assert_eq!(lines(&svg).len(), 0);
-        assert_eq!(svg.matches("<circle").count(), 2);
-    }
-
-    #[test]
-    fn draws_what_has_no_range_or_no_points() {
-        let inputs: [&[(f64, f64)]; 6] = [
-            &[],
-            &[(f64::NAN, 1.0)],
-            &[(0.0, 0.0)],
-            &[(1.0, 5.0), (2.0, 5.0)],
-            &[(1e300, -1e300), (-1e300, 1e300)],
-            &[(1e-320, 1e-310), (2e-320, 5e-324)],
-        ];
-        for points in inputs {
-            let svg = svg_of(points);
-            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{points:?}: {svg}");
-        }
-        assert!(svg_of(&[]).contains("no data"));
-        assert!(Chart::new("").to_svg().ends_with("</svg>\n"));
-    }
-
-    #[test]
-    fn escapes_text() {
-        let chart = Chart::new("a < b & \"c\"\u{1}").panel("<p>", "x", "y", Vec::new());
-        let svg = chart.to_svg();
-        assert!(svg.contains("<title>a &lt; b &amp; &quot;c&quot; </title>"));
-        assert!(svg.contains(">&lt;p&gt;</text>"));
-    }
-
-    #[test]
-    fn a_name_has_one_colour_and_one_legend_entry_per_panel() {
-        let line = |name| Series::new(name, [(0.0, 0.0), (1.0, 1.0)]);
-        let chart = Chart::new("Run")
-            .panel("Loss", "epoch", "loss", vec![line("train"), line("valid"), line("valid")])
-            .panel("Accuracy", "epoch", "accuracy", vec![line("valid")]);
-        let svg = chart.to_svg();
-        assert_eq!(svg.matches(">valid</text>").count(), 2);
-        assert_eq!(lines(&svg).iter().filter(|line| line.contains("line1")).count(), 3);
-    }
-}
+mod tests;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::numbers::{clock, metric, seconds};
+
 /// How long the bar stays as it is before it is drawn again.
 const REDRAW: Duration = Duration::from_millis(100);
 /// How long a log file stays without a line.
@@ -188,15 +190,11 @@ impl Progress {
     /// fractions and shown in percent.
     pub fn epoch_end(&mut self, metrics: &[(&str, f64)]) {
         self.epochs_done += 1;
-        let digits = self.epochs.to_string().len();
-        let mut line = format!("epoch {:>digits$}/{}", self.epochs_done, self.epochs);
         let own = [("loss", &self.loss), ("accuracy", &self.accuracy)];
         let own = own.into_iter().filter(|(_, mean)| mean.count > 0);
         let own = own.map(|(name, mean)| (name, mean.value()));
-        for (name, value) in own.chain(metrics.iter().copied()) {
-            let _ = write!(line, "  {name} {}", metric(name, value, 2));
-        }
-        let _ = write!(line, "  {}", seconds(self.epoch_start.elapsed()));
+        let values = own.chain(metrics.iter().copied());
+        let line = epoch_line(self.epochs_done, self.epochs, values, self.epoch_start.elapsed());
         self.print(line);
         (self.loss, self.accuracy) = (Mean::default(), Mean::default());
         self.shown = None;
@@ -262,6 +260,22 @@ impl Progress {
     }
 }
 
+/// What is said of an epoch that has ended: `epoch  3/20  loss 0.1234  1.2 s`.
+pub(super) fn epoch_line<'a>(
+    done: usize,
+    epochs: usize,
+    values: impl Iterator<Item = (&'a str, f64)>,
+    time: Duration,
+) -> String {
+    let digits = epochs.to_string().len();
+    let mut line = format!("epoch {done:>digits$}/{epochs}");
+    for (name, value) in values {
+        let _ = write!(line, "  {name} {}", metric(name, value, 2));
+    }
+    let _ = write!(line, "  {}", seconds(time));
+    line
+}
+
 /// A running average.
 #[derive(Default)]
 struct Mean {
@@ -277,32 +291,6 @@ impl Mean {
 
     fn value(&self) -> f64 {
         self.sum / self.count as f64
-    }
-}
-
-fn metric(name: &str, value: f64, decimals: usize) -> String {
-    if name.ends_with("accuracy") {
-        format!("{:.decimals$} %", 100.0 * value)
-    } else if value == 0.0 || (1e-3..1e4).contains(&value.abs()) || !value.is_finite() {
-        format!("{value:.4}")
-    } else {
-        format!("{value:.3e}")
-    }
-}
-
-/// How long an epoch took: to a tenth of a second as long as that says something.
-fn seconds(time: Duration) -> String {
-    if time.as_secs() < 60 { format!("{:.1} s", time.as_secs_f64()) } else { clock(time) }
-}
-
-/// Minutes and seconds, and hours if there are any.
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round() as u64;
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 {
-        format!("{hours}:{minutes:02}:{seconds:02}")
-    } else {
-        format!("{minutes}:{seconds:02}")
     }
 }
 

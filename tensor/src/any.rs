@@ -40,9 +40,9 @@ impl AnyTensor {
         // Shape rules compute extents; the product is checked once, here.
         let elements = meta.shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
         let bytes = elements.and_then(|n| n.checked_mul(meta.dtype.size()));
-        let bytes = bytes
-            .filter(|&bytes| bytes <= isize::MAX as usize)
-            .ok_or_else(|| Error::Memory { device: device.name().into(), bytes: usize::MAX })?;
+        let bytes = bytes.filter(|&bytes| bytes <= isize::MAX as usize).ok_or_else(|| {
+            Error::Memory { device: device.name().into(), bytes: usize::MAX, usage: String::new() }
+        })?;
         let buffer = Arc::new(Buffer::new(bytes, device)?);
         Ok(Self::new(buffer, Layout::contiguous(meta.shape), meta.dtype))
     }

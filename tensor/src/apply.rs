@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 use crate::any::AnyTensor;
 use crate::autocast::{self, autocast_dtype};
 use crate::op::{Meta, Metas, Op};
-use crate::{Device, Error, Result, trace};
+use crate::watch::watched;
+use crate::{Backend, Device, Error, Result, deterministic, profile, trace};
 
 /// The outputs of an operation; nearly always one.
 pub type Outputs = SmallVec<[AnyTensor; 1]>;
@@ -188,11 +189,43 @@ fn allocate_like(metas: &[Meta], first: &AnyTensor) -> Result<Outputs> {
 #[inline]
 fn run(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
     let backend = outputs[0].device().backend();
-    if backend.supports(op) {
-        backend.execute(op, inputs, outputs)?;
-        trace::note(op, inputs, outputs);
-        return Ok(());
+    if watched() {
+        return run_watched(backend, op, inputs, outputs);
     }
+    if backend.supports(op) {
+        return backend.execute(op, inputs, outputs);
+    }
+    compose(backend, op, inputs, outputs)
+}
+
+/// As [`run`], and tells who wants to know.
+#[cold]
+fn run_watched(
+    backend: &dyn Backend,
+    op: &Op,
+    inputs: &[&AnyTensor],
+    outputs: &[AnyTensor],
+) -> Result<()> {
+    profile::read_environment();
+    if !backend.supports(op) {
+        let _part = profile::part(op.spec().name());
+        profile::claim(op, outputs);
+        return compose(backend, op, inputs, outputs);
+    }
+    deterministic::check(backend, op)?;
+    profile::operation(op, inputs, outputs, || backend.execute(op, inputs, outputs))?;
+    trace::note(op, inputs, outputs);
+    Ok(())
+}
+
+/// Fills `outputs` by smaller operations.
+#[cold]
+fn compose(
+    backend: &dyn Backend,
+    op: &Op,
+    inputs: &[&AnyTensor],
+    outputs: &[AnyTensor],
+) -> Result<()> {
     // The tape records the operation itself, not its parts.
     let detached: SmallVec<[AnyTensor; 4]> = inputs.iter().map(|input| input.alias()).collect();
     let borrowed: SmallVec<[&AnyTensor; 4]> = detached.iter().collect();

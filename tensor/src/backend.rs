@@ -55,6 +55,13 @@ pub trait Backend: Send + Sync + 'static {
     /// input it replaces. [`Op::View`] never arrives here.
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()>;
 
+    /// Whether `op` gives the same bits for the same inputs in every run. Where it does not, it is
+    /// an error under [`deterministic`](crate::deterministic).
+    fn is_deterministic(&self, op: &Op) -> bool {
+        let _ = op;
+        true
+    }
+
     /// Waits until all work is done.
     fn sync(&self) -> Result<()> {
         Ok(())
@@ -63,6 +70,11 @@ pub trait Backend: Send + Sync + 'static {
     /// What the memory is used for at the moment.
     fn memory(&self) -> MemoryStats {
         MemoryStats::default()
+    }
+
+    /// What the memory is used for, for who runs out of it.
+    fn usage(&self) -> Option<String> {
+        None
     }
 
     /// Gives memory that is kept for later allocations back to the system.
@@ -74,8 +86,12 @@ pub trait Backend: Send + Sync + 'static {
 pub struct MemoryStats {
     /// Held by tensors now.
     pub in_use: usize,
-    /// The most that was ever held by tensors at one time.
+    /// The most that was ever held at one time; on the CPU with what was kept for later.
     pub peak: usize,
     /// Kept for later allocations.
     pub cached: usize,
+    /// How many allocations were served from what was kept; 0 where the device does not count.
+    pub hits: u64,
+    /// How many went to the system; 0 where the device does not count.
+    pub misses: u64,
 }

@@ -1,7 +1,8 @@
 //! A piece of device memory with its owner.
 
 use crate::bytes::Bytes;
-use crate::{Device, Error, Result};
+use crate::watch::profiled;
+use crate::{Device, Error, Result, profile};
 
 /// Memory of a device. Tensors share it by `Arc`; it goes back to the backend with the last one.
 pub struct Buffer {
@@ -10,6 +11,13 @@ pub struct Buffer {
     device: Device,
     // Where the memory comes from if not from the backend.
     host: Option<Bytes>,
+}
+
+/// The error of a device without memory for `bytes`.
+#[cold]
+fn no_memory(device: Device, bytes: usize) -> Error {
+    let usage = device.backend().usage().map_or(String::new(), |usage| format!(": {usage}"));
+    Error::Memory { device: device.name().into(), bytes, usage }
 }
 
 impl Buffer {
@@ -22,11 +30,11 @@ impl Buffer {
         let address = if bytes == 0 {
             NOWHERE
         } else {
-            device
-                .backend()
-                .alloc(bytes)
-                .ok_or_else(|| Error::Memory { device: device.name().into(), bytes })?
+            device.backend().alloc(bytes).ok_or_else(|| no_memory(device, bytes))?
         };
+        if profiled() && bytes > 0 {
+            profile::allocated(device, address, bytes, "");
+        }
         Ok(Self { address, bytes, device, host: None })
     }
 
@@ -70,6 +78,9 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if self.bytes > 0 && self.host.is_none() {
+            if profiled() {
+                profile::freed(self.device, self.address, self.bytes);
+            }
             // SAFETY: `new` got the address from `alloc(bytes)` of this backend, and the last
             // tensor that could reach it is gone.
             unsafe { self.device.backend().free(self.address, self.bytes) }

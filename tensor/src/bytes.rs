@@ -159,7 +159,7 @@ fn zeros<E: Element>(len: usize) -> Result<Vec<E>> {
     let mut values = Vec::new();
     values.try_reserve_exact(len).map_err(|_| {
         let bytes = len.saturating_mul(size_of::<E>());
-        Error::Memory { device: "the host".into(), bytes }
+        Error::Memory { device: "the host".into(), bytes, usage: String::new() }
     })?;
     values.resize(len, E::default());
     Ok(values)

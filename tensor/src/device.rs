@@ -1,7 +1,7 @@
 //! Where tensors live.
 
 use std::fmt;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, MemoryStats};
 use crate::cpu::Cpu;
@@ -66,9 +66,17 @@ impl Device {
 
     /// A device that computes with `backend`. It lives until the program ends.
     pub fn custom(backend: impl Backend) -> Self {
-        // Seeded alike in every run: a program is random only if it asks for it.
-        let generator = Mutex::new(Generator { seed: 0, offset: 0 });
-        Device(Box::leak(Box::new(State { backend: Box::new(backend), generator })))
+        let mut made = made();
+        let generator = Mutex::new(Generator { seed: made.seed, offset: 0 });
+        let state = State { backend: Box::new(backend), generator };
+        let device = Device(Box::leak(Box::new(state)));
+        made.devices.push(device);
+        device
+    }
+
+    /// A number that no other device has.
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self.0).addr()
     }
 
     /// This device. Code written for Burn asks it for one whose tensors can be differentiated; here
@@ -141,6 +149,37 @@ impl Device {
         );
         Err(Error::Device { op, what })
     }
+}
+
+/// The devices of the program.
+struct Made {
+    devices: Vec<Device>,
+    /// What the next one is seeded with.
+    seed: u64,
+}
+
+fn made() -> MutexGuard<'static, Made> {
+    // Seeded alike in every run: a program is random only if it asks for it.
+    static MADE: Mutex<Made> = Mutex::new(Made { devices: Vec::new(), seed: 0 });
+    MADE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts the random numbers of every device anew, also of those that are made later: parameters,
+/// dropout, [`Tensor::random`](crate::Tensor::random). `torch.manual_seed`. The orders of data
+/// loaders are functions of the seeds that they are given.
+///
+/// ```
+/// use kiln_tensor::{Distribution, Tensor, seed};
+/// let draw = || Tensor::<1>::random([3], Distribution::Default, &Default::default()).into_data();
+/// seed(7);
+/// let first = draw();
+/// seed(7);
+/// assert_eq!(draw(), first);
+/// ```
+pub fn seed(seed: u64) {
+    let mut made = made();
+    made.seed = seed;
+    made.devices.iter().for_each(|device| device.seed(seed));
 }
 
 /// The CPU.

@@ -81,12 +81,14 @@ pub enum Error {
         what: String,
     },
     /// A buffer could not be allocated.
-    #[error("out of memory on {device}: {bytes} bytes could not be allocated")]
+    #[error("out of memory on {device}: {bytes} bytes could not be allocated{usage}")]
     Memory {
         /// The name of the device.
         device: String,
         /// How many bytes were asked for.
         bytes: usize,
+        /// What the memory is used for, `: ..`, if the device says so.
+        usage: String,
     },
     /// A gradient was asked for that can not be computed.
     #[error("{op}: {rule}")]

@@ -7,6 +7,7 @@
 //! - [`Tensor`] is the typed face that users see; [`AnyTensor`] is what it wraps.
 //! - [`op`] says what every operation is, on any device.
 //! - [`apply`] checks, allocates, runs and records.
+//! - [`profile`](mod@profile) and [`trace`](trace()) watch what is applied.
 //! - [`Backend`] is the seam to a device; `cpu` is one, and users can bring their own.
 //!
 //! Users depend on the facade crate `kiln`, which re-exports this one.
@@ -22,6 +23,7 @@ mod bytes;
 mod compare;
 mod cpu;
 mod data;
+mod deterministic;
 mod device;
 mod display;
 mod dtype;
@@ -30,17 +32,22 @@ mod error;
 mod file;
 mod host;
 mod layout;
+pub mod memory;
 mod nested;
 pub mod npy;
 pub mod op;
 mod ops;
+pub mod profile;
 mod random;
 mod reference;
 mod scalar;
 mod shape;
 mod shape_only;
 mod tensor;
+#[doc(hidden)]
+pub mod text;
 mod trace;
+mod watch;
 
 pub use anomaly::{detect_anomaly, detects_anomaly, first_not_finite, ignore_anomaly};
 pub use any::AnyTensor;
@@ -59,7 +66,8 @@ pub use compare::Tolerance;
 pub use cpu::simd::{Level, level};
 pub use cpu::{num_threads, set_num_threads};
 pub use data::TensorData;
-pub use device::{Device, Generator};
+pub use deterministic::{deterministic, is_deterministic};
+pub use device::{Device, Generator, seed};
 pub use dtype::{DType, Element};
 pub use element::ElementConversion;
 pub use error::{Error, OrFail, Result, fail, guard};
@@ -70,6 +78,7 @@ pub use nested::Nested;
 pub use num_complex;
 pub use num_complex::Complex as ComplexScalar;
 pub use op::{Distribution, IndexingUpdateOp};
+pub use profile::profile;
 pub use scalar::Scalar;
 pub use shape::{AxisIndex, MAX_RANK, Shape, resolve_axis};
 pub use tensor::{

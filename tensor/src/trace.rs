@@ -1,7 +1,7 @@
 //! What was computed: every operation that runs inside of [`trace`], on any device.
 //!
-//! Summaries, kernel-count tests and profilers read it. While nobody traces, an operation pays for
-//! one read of a thread-local flag.
+//! Summaries and kernel-count tests read it. While nobody traces or profiles, an operation pays for
+//! reading one number ([`watch`](crate::watch)).
 
 use std::cell::{Cell, RefCell};
 
@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::AnyTensor;
 use crate::op::{Cost, Meta, Op};
+use crate::watch::Watcher;
 
 /// One operation that ran.
 #[derive(Clone, Debug)]
@@ -65,6 +66,7 @@ pub fn trace<T>(work: impl FnOnce() -> T) -> (T, Vec<Step>) {
             }
         }
     }
+    let _watcher = Watcher::new();
     let restore = Restore(ACTIVE.replace(true), STEPS.take());
     let result = work();
     let steps = STEPS.with_borrow(Clone::clone);
@@ -72,7 +74,6 @@ pub fn trace<T>(work: impl FnOnce() -> T) -> (T, Vec<Step>) {
     (result, steps)
 }
 
-#[inline]
 pub(crate) fn note(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
     if ACTIVE.get() {
         let value = |x: &AnyTensor| Value { meta: x.meta(), address: x.buffer().address() };

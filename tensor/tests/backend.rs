@@ -171,6 +171,7 @@ fn memory_comes_back_when_tensors_die() {
     assert!(memory().cached > 0, "and what is freed is kept for the next");
     let again = Tensor::<1>::zeros([1000], &device);
     assert_eq!((memory().in_use, memory().peak), (one, one));
+    assert_eq!((memory().hits, memory().misses), (1, 1));
     drop(again);
     // Kernels that need memory of their own give it back too, also on other threads.
     for case in all_samples().cases {

@@ -3,3 +3,5 @@
 mod checkpoint;
 mod fit;
 mod metrics;
+mod page;
+mod tensorboard;

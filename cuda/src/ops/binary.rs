@@ -3,7 +3,7 @@
 use kiln_tensor::op::{Binary, BinaryKind, BinaryScalar};
 use kiln_tensor::{AnyTensor, DType, Result, Scalar};
 
-use super::elementwise::{FLOATS, Function, INTS, Numbers, c_type, map};
+use super::elementwise::{COMPLEX, FLOATS, Function, INTS, Numbers, map, number_type};
 use super::pointwise::{fill_with, number};
 use crate::backend::Kernels;
 use crate::program::Program;
@@ -14,9 +14,6 @@ pub(super) fn binary(
     [a, b]: [&AnyTensor; 2],
     y: &AnyTensor,
 ) -> Result<()> {
-    if a.dtype().is_complex() {
-        return Err(kernels.missing(a.dtype()));
-    }
     let function = binary_function(op.kind, a.dtype(), Operands::Two);
     map(kernels, &function, [a, b], Numbers::default(), y)
 }
@@ -65,13 +62,13 @@ fn binary_function(kind: BinaryKind, dtype: DType, operands: Operands) -> Functi
     };
     let expression = match sign {
         Some(sign) => format!("({a} {sign} {b})"),
-        None if matches!(kind, Div | FloorDiv | Rem | Fmod) => {
+        None if !dtype.is_complex() && matches!(kind, Div | FloorDiv | Rem | Fmod) => {
             format!("fn::{name}({a}, divisor(p, {b}))")
         }
         None => format!("fn::{name}({a}, {b})"),
     };
-    let mut types = vec![c_type(dtype); inputs];
-    types.push(if kind.is_comparison() { "boolean" } else { c_type(dtype) });
+    let mut types = vec![number_type(dtype); inputs];
+    types.push(if kind.is_comparison() { "boolean" } else { number_type(dtype) });
     Function::new(&format!("{name}{suffix}"), expression, &types)
 }
 
@@ -82,11 +79,8 @@ pub(super) fn binary_scalar(
     y: &AnyTensor,
 ) -> Result<()> {
     let dtype = x.dtype();
-    if dtype.is_complex() {
-        return Err(kernels.missing(dtype));
-    }
     let mut op = *op;
-    if op.kind.is_comparison() && !dtype.is_float() {
+    if op.kind.is_comparison() && !dtype.is_float() && !dtype.is_complex() {
         let kind = if op.reversed { mirrored(op.kind) } else { op.kind };
         match whole_comparison(kind, op.scalar, dtype) {
             Comparison::Always(truth) => return fill_with(kernels, Scalar::Bool(truth), y),
@@ -97,7 +91,7 @@ pub(super) fn binary_scalar(
     }
     let operands =
         if op.reversed { Operands::NumberAndElement } else { Operands::ElementAndNumber };
-    map(kernels, &binary_function(op.kind, dtype, operands), [x], number(op.scalar), y)
+    map(kernels, &binary_function(op.kind, dtype, operands), [x], number(op.scalar, dtype), y)
 }
 
 /// The comparison with exchanged sides.
@@ -165,6 +159,8 @@ fn functions() -> Vec<Function> {
         dtypes.extend(on_bools.then_some(DType::Bool));
         dtypes.extend(INTS.into_iter().filter(|_| on_ints));
         dtypes.extend(FLOATS.into_iter().filter(|_| !kind.is_logical()));
+        let on_complex = matches!(kind, Add | Sub | Mul | Div | Pow | Equal | NotEqual);
+        dtypes.extend(COMPLEX.into_iter().filter(|_| on_complex));
         for dtype in dtypes {
             all.extend(operands.map(|operands| binary_function(kind, dtype, operands)));
         }

@@ -4,7 +4,7 @@ use kiln_tensor::op::{Assign, Cat, Fill, Reduce, ReduceKind, Unview, View};
 use kiln_tensor::{AnyTensor, AxisSlice, DType, Layout, MAX_RANK, Result, Scalar};
 
 use super::elementwise::{c_type, raw_type};
-use super::{pointwise, reduce};
+use super::{parts, pointwise, reduce};
 use crate::backend::Kernels;
 use crate::geometry::{Walk, index_type, needs_wide_index, threads_for};
 use crate::params::{Operand, Params, address, strides};
@@ -129,7 +129,14 @@ fn unfold_back(
     x: &AnyTensor,
     y: &AnyTensor,
 ) -> Result<()> {
-    if y.dtype().is_complex() || y.dtype() == DType::Bool {
+    if y.dtype().is_complex() {
+        // Windows stay the last axis.
+        let mut order: Vec<u8> = (0..=x.rank() as u8).collect();
+        order.swap(x.rank() - 1, x.rank());
+        let x = parts(x)?.permute(&order);
+        return unfold_back(kernels, [axis, size, step], &x, &parts(y)?);
+    }
+    if y.dtype() == DType::Bool {
         return Err(kernels.missing(y.dtype()));
     }
     let (count, shape, rank) = (y.num_elements(), y.shape(), y.rank());

@@ -5,7 +5,7 @@ use kiln_tensor::{AnyTensor, DType, MAX_RANK, Result};
 use crate::backend::Kernels;
 use crate::geometry::{Walk, index_type, needs_wide_index, threads_for};
 use crate::params::{Operand, Params, address};
-use crate::program::{ELEMENTWISE, Program};
+use crate::program::{ELEMENTWISE, ELEMENTWISE_COMPLEX, Family, Program};
 
 /// The dtypes that are numbers of a GPU's floating point.
 pub(crate) const FLOATS: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
@@ -13,7 +13,19 @@ pub(crate) const FLOATS: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DTyp
 pub(crate) const INTS: [DType; 8] =
     [DType::U8, DType::I8, DType::U16, DType::I16, DType::U32, DType::I32, DType::U64, DType::I64];
 
-/// The type in kernels that the elements of a dtype have.
+/// The complex numbers.
+pub(crate) const COMPLEX: [DType; 2] = [DType::Complex64, DType::Complex128];
+
+/// The type in kernels that compute with the elements of a dtype.
+pub(crate) fn number_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Complex64 => "c64",
+        DType::Complex128 => "c128",
+        dtype => c_type(dtype),
+    }
+}
+
+/// The type in kernels that the elements of a dtype have, where complex ones are only moved.
 pub(crate) fn c_type(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool => "boolean",
@@ -50,7 +62,7 @@ pub(crate) fn size_of_type(c_type: &str) -> usize {
         "boolean" | "u8" | "i8" => 1,
         "u16" | "i16" | "f16" | "bf16" => 2,
         "u32" | "i32" | "f32" => 4,
-        "w16" => 16,
+        "w16" | "c128" => 16,
         _ => 8,
     }
 }
@@ -64,6 +76,8 @@ pub(crate) struct Function {
     pub expression: String,
     /// Whether the result is converted like a cast rather than wrapped.
     pub converts: bool,
+    /// What the expression may call.
+    pub family: &'static Family,
     /// The types of the inputs and, last, of the output.
     pub types: Vec<&'static str>,
 }
@@ -71,7 +85,9 @@ pub(crate) struct Function {
 impl Function {
     pub fn new(label: &str, expression: impl Into<String>, types: &[&'static str]) -> Self {
         let (label, expression) = (label.into(), expression.into());
-        Self { label, expression, converts: false, types: types.to_vec() }
+        let complex = types.iter().any(|&name| matches!(name, "c64" | "c128"));
+        let family = if complex { &ELEMENTWISE_COMPLEX } else { &ELEMENTWISE };
+        Self { label, expression, converts: false, family, types: types.to_vec() }
     }
 
     /// Elements to a thread where all lie without gaps: 16 bytes of the largest type.
@@ -104,7 +120,7 @@ impl Function {
         if dense {
             definitions.extend([("DENSE", String::new()), ("PACK", self.pack().to_string())]);
         }
-        Program::new(&ELEMENTWISE, name.join("_"), definitions)
+        Program::new(self.family, name.join("_"), definitions)
     }
 }
 

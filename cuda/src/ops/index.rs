@@ -7,6 +7,7 @@ use kiln_tensor::{AnyTensor, DType, MAX_RANK, Result};
 
 use super::copy::axes_of;
 use super::elementwise::{c_type, fill_words, raw_type};
+use super::{parts, twice};
 use crate::backend::Kernels;
 use crate::geometry::{index_type, needs_wide_index, threads_for};
 use crate::params::{Operand, Params, address};
@@ -148,6 +149,11 @@ fn put(
         return Ok(());
     }
     let moves = update == IndexingUpdateOp::Assign;
+    if y.dtype().is_complex() && update == IndexingUpdateOp::Add {
+        let start = start.map(parts).transpose()?;
+        let (indices, values, y) = (twice(indices)?, parts(values)?, parts(y)?);
+        return put(kernels, (axis, update), start.as_ref(), [&indices, &values], &y);
+    }
     if y.dtype().is_complex() && !moves {
         return Err(kernels.missing(y.dtype()));
     }
@@ -247,7 +253,7 @@ pub(super) fn select_backward(
     y: &AnyTensor,
 ) -> Result<()> {
     if y.dtype().is_complex() {
-        return Err(kernels.missing(y.dtype()));
+        return select_backward(kernels, op, [&parts(dy)?, indices], &parts(y)?);
     }
     let (count, entries) = (y.num_elements(), indices.num_elements());
     if count == 0 {

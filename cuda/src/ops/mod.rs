@@ -4,6 +4,7 @@ mod attention;
 mod binary;
 mod copy;
 mod elementwise;
+mod fft;
 mod image;
 mod index;
 mod loss;
@@ -15,7 +16,9 @@ mod reduce;
 mod rows;
 mod update;
 
-use kiln_tensor::op::{Cast, Op};
+pub use matmul::{allows_tf32, set_allows_tf32};
+
+use kiln_tensor::op::{Cast, Op, View};
 use kiln_tensor::{AnyTensor, DType, Result, apply};
 
 use crate::backend::Kernels;
@@ -24,9 +27,8 @@ use crate::program::Program;
 /// Whether there is a kernel for the operation; where there is none, its decomposition runs.
 pub(crate) fn supports(op: &Op) -> bool {
     match op {
-        Op::Fill(_) | Op::Arange(_) | Op::Cast(_) | Op::Unary(_) | Op::ActivationBackward(_) => {
-            true
-        }
+        Op::Fill(_) | Op::Arange(_) | Op::Cast(_) | Op::Unary(_) | Op::Polar(_) => true,
+        Op::ActivationBackward(_) => true,
         Op::Binary(_) | Op::BinaryScalar(_) | Op::Where(_) | Op::Dropout(_) => true,
         Op::Random(_) | Op::Reduce(_) | Op::ArgReduce(_) | Op::MatMul(_) => true,
         Op::Unview(_) | Op::Cat(_) | Op::Assign(_) => true,
@@ -38,7 +40,8 @@ pub(crate) fn supports(op: &Op) -> bool {
         Op::MaxPool2d(_) | Op::MaxPool2dBackward(_) => true,
         Op::AvgPool2d(_) | Op::AvgPool2dBackward(_) => true,
         Op::Scan(_) | Op::LinearRecurrence(_) | Op::Sort(_) => true,
-        Op::SearchSorted(_) | Op::Nonzero(_) => true,
+        Op::SearchSorted(_) | Op::Nonzero(_) | Op::Fft(_) => true,
+        Op::Sample(_) | Op::Multinomial(_) => true,
         Op::Attention(_) | Op::AttentionBackward(_) => true,
         // Composed, but of f32.
         Op::BatchNormEval(_) => true,
@@ -47,8 +50,7 @@ pub(crate) fn supports(op: &Op) -> bool {
         Op::BatchNorm(_) | Op::BatchNormBackward(_) => false,
         Op::Recurrent(_) | Op::RecurrentBackward(_) => false,
         // And these can not be computed on a GPU yet, if they are not composed either.
-        Op::View(_) | Op::Polar(_) | Op::Fft(_) | Op::Factor(_) | Op::Solve(_) => false,
-        Op::Sample(_) | Op::Multinomial(_) | Op::Custom(_) => false,
+        Op::View(_) | Op::Factor(_) | Op::Solve(_) | Op::Custom(_) => false,
     }
 }
 
@@ -65,6 +67,7 @@ pub(crate) fn execute(
         Op::Arange(op) => pointwise::arange(kernels, op, y),
         Op::Cast(op) => pointwise::cast(kernels, op, inputs[0], y),
         Op::Unary(op) => pointwise::unary(kernels, op, inputs[0], y),
+        Op::Polar(op) => pointwise::polar(kernels, op, inputs[0], y),
         Op::ActivationBackward(op) => {
             pointwise::activation_backward(kernels, op, [inputs[0], inputs[1]], y)
         }
@@ -109,8 +112,26 @@ pub(crate) fn execute(
         Op::Sort(op) => order::sort(kernels, op, inputs[0], outputs),
         Op::SearchSorted(op) => order::search_sorted(kernels, op, [inputs[0], inputs[1]], y),
         Op::Nonzero(op) => order::nonzero(kernels, op, inputs[0], y),
+        Op::Sample(op) => random::sample(kernels, op, inputs[0], y),
+        Op::Multinomial(op) => random::multinomial(kernels, op, inputs[0], y),
+        Op::Fft(op) => fft::fft(kernels, op, inputs[0], y),
         _ => Err(kernels.missing("this operation")),
     }
+}
+
+/// Real and imaginary parts side by side along one more axis, in the same memory: for what moves
+/// numbers and adds them up, which may treat the parts apart.
+fn parts(x: &AnyTensor) -> Result<AnyTensor> {
+    Ok(apply(&View::AsReal.into(), &[&x.detach()])?.swap_remove(0))
+}
+
+/// Indices for both [`parts`] of what they stand for.
+fn twice(indices: &AnyTensor) -> Result<AnyTensor> {
+    let mut shape = indices.shape().to_vec();
+    shape.push(1);
+    let column = indices.detach().reshape(&shape[..]);
+    shape[indices.rank()] = 2;
+    Ok(column.expand(&shape[..]))
 }
 
 /// Runs the decomposition of an operation. Its parts are computed in f32 where the inputs are
@@ -151,6 +172,7 @@ fn listed() -> Vec<Program> {
         attention::programs(),
         binary::programs(),
         copy::programs(),
+        fft::programs(),
         image::programs(),
         index::programs(),
         loss::programs(),

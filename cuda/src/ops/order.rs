@@ -1,7 +1,9 @@
 //! Running totals, sorting and searching along one axis.
 
-use kiln_tensor::op::{LinearRecurrence, Nonzero, Scan, ScanKind, SearchSorted, Sort};
-use kiln_tensor::{AnyTensor, DType, MAX_RANK, Result};
+use kiln_tensor::op::{
+    BinaryKind, BinaryScalar, LinearRecurrence, Nonzero, Scan, ScanKind, SearchSorted, Sort,
+};
+use kiln_tensor::{AnyTensor, DType, MAX_RANK, Result, Scalar, apply};
 
 use super::copy::axes_of;
 use super::elementwise::c_type;
@@ -61,9 +63,6 @@ fn scan_rows(
     [y, places]: [Option<&AnyTensor>; 2],
 ) -> Result<()> {
     let Some(y) = y.filter(|y| y.num_elements() > 0) else { return Ok(()) };
-    if y.dtype().is_complex() {
-        return Err(kernels.missing(y.dtype()));
-    }
     let rows = Rows::new(axis, [x, second, y]);
     let params = ScanParameters {
         rows: rows.count as i64,
@@ -241,7 +240,10 @@ fn nonzero_program(dtype: DType) -> Program {
 
 pub(super) fn nonzero(kernels: &Kernels, op: &Nonzero, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
     if x.dtype().is_complex() {
-        return Err(kernels.missing(x.dtype()));
+        let zero =
+            BinaryScalar { kind: BinaryKind::NotEqual, scalar: Scalar::Int(0), reversed: false };
+        let hits = apply(&zero.into(), &[&x.detach()])?.swap_remove(0);
+        return nonzero(kernels, op, &hits, y);
     }
     let (fault, operation) = kernels.fault();
     let params = NonzeroParameters {

@@ -1,18 +1,17 @@
 //! Operations on each element: functions, comparisons, choice, conversion, filling, dropout.
 
 use kiln_tensor::op::{
-    Activation, ActivationBackward, Arange, Cast, Dropout, Fill, Unary, UnaryKind,
+    Activation, ActivationBackward, Arange, Cast, Dropout, Fill, Polar, Unary, UnaryKind,
 };
 use kiln_tensor::{AnyTensor, DType, Result, Scalar};
 
-use super::elementwise::{FLOATS, Function, INTS, Numbers, c_type, map, raw_type};
+use super::elementwise::{
+    COMPLEX, FLOATS, Function, INTS, Numbers, c_type, map, number_type, raw_type,
+};
 use crate::backend::Kernels;
 use crate::program::Program;
 
 pub(super) fn unary(kernels: &Kernels, op: &Unary, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
-    if x.dtype().is_complex() {
-        return Err(kernels.missing(x.dtype()));
-    }
     let mut numbers = Numbers::default();
     if let UnaryKind::Polygamma(order) = op.kind {
         numbers.whole[1] = order.into();
@@ -74,7 +73,19 @@ fn unary_function(kind: UnaryKind, dtype: DType) -> Function {
         Polygamma(_) => "fn::polygamma((int)p.whole[1], x0)".into(),
         _ => format!("fn::{name}(x0)"),
     };
-    Function::new(name, expression, &[c_type(dtype); 2])
+    Function::new(name, expression, &[number_type(dtype); 2])
+}
+
+pub(super) fn polar(kernels: &Kernels, op: &Polar, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    map(kernels, &polar_function(*op, x.dtype()), [x], Numbers::default(), y)
+}
+
+fn polar_function(op: Polar, dtype: DType) -> Function {
+    let name = match op {
+        Polar::Abs => "abs",
+        Polar::Angle => "angle",
+    };
+    Function::new(name, format!("fn::{name}(x0)"), &[number_type(dtype), c_type(dtype.real())])
 }
 
 pub(super) fn activation_backward(
@@ -85,6 +96,16 @@ pub(super) fn activation_backward(
 ) -> Result<()> {
     let function = slope_function(op.activation, y.dtype());
     map(kernels, &function, inputs, Numbers::default(), y)
+}
+
+/// An activation of floats, where `y` may be `x`.
+pub(super) fn activation(
+    kernels: &Kernels,
+    activation: Activation,
+    x: &AnyTensor,
+    y: &AnyTensor,
+) -> Result<()> {
+    unary(kernels, &Unary { kind: activation.unary() }, x, y)
 }
 
 /// What the function of an activation is called in kernels.
@@ -107,8 +128,16 @@ fn slope_function(activation: Activation, dtype: DType) -> Function {
     Function::new(&format!("{activation}_slope"), expression, &[c_type(dtype); 3])
 }
 
-/// A number in both kinds.
-pub(super) fn number(scalar: Scalar) -> Numbers {
+/// A number in both kinds; where `dtype` is complex, in the precision of its parts, of which the
+/// imaginary one travels as bits.
+pub(super) fn number(scalar: Scalar, dtype: DType) -> Numbers {
+    if dtype.is_complex() {
+        let z = scalar.to_complex();
+        let single = |part: f64| f64::from(part as f32);
+        let part = if dtype == DType::Complex64 { single } else { |part| part };
+        let (real, whole) = ([part(z.re), 0.0], [part(z.im).to_bits() as i64, 0]);
+        return Numbers { real, whole, ..Default::default() };
+    }
     Numbers { real: [scalar.to_f64(), 0.0], whole: [scalar.to_i64(), 0], ..Default::default() }
 }
 
@@ -129,9 +158,6 @@ pub(super) fn cast(kernels: &Kernels, op: &Cast, x: &AnyTensor, y: &AnyTensor) -
         let raw = raw_type(op.dtype);
         return map(kernels, &copy_function(raw), [x], Numbers::default(), y);
     }
-    if x.dtype().is_complex() || op.dtype.is_complex() {
-        return Err(kernels.missing(format!("{} from {}", op.dtype, x.dtype())));
-    }
     map(kernels, &cast_function(x.dtype(), op.dtype), [x], Numbers::default(), y)
 }
 
@@ -141,7 +167,7 @@ pub(super) fn copy_function(raw: &'static str) -> Function {
 }
 
 fn cast_function(from: DType, to: DType) -> Function {
-    let function = Function::new("cast", "x0", &[c_type(from), c_type(to)]);
+    let function = Function::new("cast", "x0", &[number_type(from), number_type(to)]);
     Function { converts: true, ..function }
 }
 
@@ -154,7 +180,7 @@ pub(super) fn fill_with(kernels: &Kernels, value: Scalar, y: &AnyTensor) -> Resu
         DType::Bool => Scalar::Bool(value.to_f64() != 0.0),
         _ => value,
     };
-    let mut numbers = number(value);
+    let mut numbers = number(value, DType::F64);
     let parts = value.to_complex();
     match y.dtype() {
         DType::Complex64 => {
@@ -175,9 +201,6 @@ fn fill_function(c_type: &'static str) -> Function {
 }
 
 pub(super) fn arange(kernels: &Kernels, op: &Arange, y: &AnyTensor) -> Result<()> {
-    if y.dtype().is_complex() {
-        return Err(kernels.missing(y.dtype()));
-    }
     let numbers = Numbers {
         real: [op.start.to_f64(), op.step.to_f64()],
         whole: [op.start.to_i64(), op.step.to_i64()],
@@ -187,12 +210,12 @@ pub(super) fn arange(kernels: &Kernels, op: &Arange, y: &AnyTensor) -> Result<()
 }
 
 fn arange_function(dtype: DType) -> Function {
-    let expression = if dtype.is_float() {
+    let expression = if dtype.is_float() || dtype.is_complex() {
         "p.real[0] + (f64)i * p.real[1]"
     } else {
         "fn::add(p.whole[0], fn::mul(i, p.whole[1]))"
     };
-    Function::new("arange", expression, &[c_type(dtype)])
+    Function::new("arange", expression, &[number_type(dtype)])
 }
 
 pub(super) fn dropout(kernels: &Kernels, op: &Dropout, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
@@ -214,14 +237,17 @@ fn dropout_function(dtype: DType) -> Function {
 /// Every function of this file, for each dtype that it takes.
 fn functions() -> Vec<Function> {
     let mut all = Vec::new();
-    let kinds = UnaryKind::ALL.into_iter().filter(|&kind| kind != UnaryKind::Conj);
-    let kinds = kinds.filter(|kind| !matches!(kind, UnaryKind::Polygamma(2..)));
+    let kinds =
+        UnaryKind::ALL.into_iter().filter(|kind| !matches!(kind, UnaryKind::Polygamma(2..)));
     for kind in kinds {
         use UnaryKind::*;
         if kind == Not {
             all.push(unary_function(kind, DType::Bool));
-        } else {
+        } else if kind != Conj {
             all.extend(FLOATS.map(|dtype| unary_function(kind, dtype)));
+        }
+        if kind.on_complex() {
+            all.extend(COMPLEX.map(|dtype| unary_function(kind, dtype)));
         }
         if matches!(kind, Neg | Abs | Sign | Square | Not | Relu) {
             all.extend(INTS.map(|dtype| unary_function(kind, dtype)));
@@ -237,11 +263,15 @@ fn functions() -> Vec<Function> {
         all.extend([where_function(raw), copy_function(raw)]);
     }
     all.push(fill_function("w16"));
-    for to in DType::ALL.into_iter().filter(|dtype| !dtype.is_complex()) {
+    for to in DType::ALL {
         all.push(fill_function(c_type(to)));
         all.extend((to != DType::Bool).then(|| arange_function(to)));
-        let others = DType::ALL.into_iter().filter(|from| !from.is_complex() && *from != to);
+        let real = |from: &DType| !from.is_complex() || to.is_complex();
+        let others = DType::ALL.into_iter().filter(|&from| from != to).filter(real);
         all.extend(others.map(|from| cast_function(from, to)));
+    }
+    for dtype in COMPLEX {
+        all.extend([Polar::Abs, Polar::Angle].map(|op| polar_function(op, dtype)));
     }
     all
 }

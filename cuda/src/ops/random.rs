@@ -1,11 +1,15 @@
-//! Random numbers: the same as on the CPU, up to the rounding of logarithm and cosine.
+//! Random numbers: the same as on the CPU, up to the rounding of logarithm and cosine. Philox
+//! gives the same bits.
 
-use kiln_tensor::op::{Distribution, Random};
-use kiln_tensor::{AnyTensor, DType, Result};
+use kiln_tensor::op::{Distribution, Multinomial, Random, Sample, SampleKind};
+use kiln_tensor::{AnyTensor, DType, MAX_RANK, Result};
 
-use super::elementwise::{Function, Numbers, c_type, map};
+use super::elementwise::{FLOATS, Function, Numbers, c_type, map};
+use super::rows::Rows;
 use crate::backend::Kernels;
-use crate::program::Program;
+use crate::geometry::blocks_for;
+use crate::params::{Operand, Params, address};
+use crate::program::{MULTINOMIAL, Program, SAMPLE};
 
 pub(super) fn random(kernels: &Kernels, op: &Random, y: &AnyTensor) -> Result<()> {
     let law = match op.distribution {
@@ -45,7 +49,105 @@ fn function(law: Distribution, dtype: DType) -> Function {
     Function::new(&format!("random_{label}"), value, &[c_type(dtype)])
 }
 
+/// One number for each element of `x`, which is the parameter of its law.
+pub(super) fn sample(kernels: &Kernels, op: &Sample, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+    let mut numbers = Numbers { seed: op.seed, offset: op.offset, ..Default::default() };
+    if let SampleKind::TruncatedNormal { std, low, high } = op.kind {
+        (numbers.real, numbers.whole[0]) = ([std, low], high.to_bits() as i64);
+    }
+    map(kernels, &sample_function(op.kind, y.dtype()), [x], numbers, y)
+}
+
+fn sample_function(kind: SampleKind, dtype: DType) -> Function {
+    let name = match kind {
+        SampleKind::Gamma => "gamma",
+        SampleKind::LogGamma => "log_gamma",
+        SampleKind::Poisson => "poisson",
+        SampleKind::TruncatedNormal { .. } => "truncated",
+    };
+    let more = match kind {
+        SampleKind::TruncatedNormal { .. } => {
+            ", p.real[0], p.real[1], bits_double((u64)p.whole[0])"
+        }
+        _ => "",
+    };
+    let value = format!("{name}_number(p.seed, p.offset + (u64)i, (f64)x0{more})");
+    Function { family: &SAMPLE, ..Function::new(name, value, &[c_type(dtype); 2]) }
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct MultinomialParameters {
+    rows: i64,
+    categories: i64,
+    samples: i64,
+    dims: [i64; MAX_RANK],
+    weights: Operand,
+    stride: i64,
+    work: u64,
+    output: u64,
+    seed: u64,
+    offset: u64,
+    fault: u64,
+    operation: u32,
+    rank: i32,
+}
+
+// SAFETY: the fields are integers of eight bytes and a last pair of four: there are no gaps.
+unsafe impl Params for MultinomialParameters {}
+
+fn multinomial_program(replacement: bool, dtype: DType) -> Program {
+    let name = format!("multinomial_{}_{dtype}", if replacement { "again" } else { "once" });
+    let definitions =
+        [("T", c_type(dtype).to_string()), ("REPLACE", (replacement as u8).to_string())];
+    Program::new(&MULTINOMIAL, name, definitions)
+}
+
+/// Indices for each row of weights.
+pub(super) fn multinomial(
+    kernels: &Kernels,
+    op: &Multinomial,
+    x: &AnyTensor,
+    y: &AnyTensor,
+) -> Result<()> {
+    if y.num_elements() == 0 {
+        return Ok(());
+    }
+    let rows = Rows::new(x.rank() - 1, [x]);
+    let work = kernels.workspace(8 * x.num_elements())?; // [rows, categories]
+    let (fault, operation) = kernels.fault();
+    let params = MultinomialParameters {
+        rows: rows.count as i64,
+        categories: rows.n as i64,
+        samples: op.samples as i64,
+        dims: rows.walk.dims,
+        weights: rows.operand(0, x),
+        stride: rows.along[0],
+        work: work.address(),
+        output: address(y),
+        seed: op.seed,
+        offset: op.offset,
+        fault,
+        operation,
+        rank: rows.walk.rank as i32,
+    };
+    let program = multinomial_program(op.replacement, x.dtype());
+    // SAFETY: the parameters are those of the family; rows stay inside of the weights, and the
+    // output has `samples` for each.
+    unsafe { kernels.launch(&program, blocks_for(rows.count), &params) }
+}
+
 pub(super) fn programs() -> Vec<Program> {
+    let cut = SampleKind::TruncatedNormal { std: 1.0, low: 0.0, high: 1.0 };
+    let kinds = [SampleKind::Gamma, SampleKind::LogGamma, SampleKind::Poisson, cut];
+    let mut all: Vec<Program> = FLOATS
+        .into_iter()
+        .flat_map(|dtype| kinds.map(|kind| sample_function(kind, dtype)))
+        .flat_map(|function| [true, false].map(|dense| function.program(dense, false)))
+        .collect();
+    for dtype in FLOATS {
+        all.extend([true, false].map(|replacement| multinomial_program(replacement, dtype)));
+    }
     let laws = [
         Distribution::Default,
         Distribution::Bernoulli(0.5),
@@ -53,8 +155,10 @@ pub(super) fn programs() -> Vec<Program> {
         Distribution::Normal(0.0, 1.0),
     ];
     let dtypes = DType::ALL.into_iter().filter(|dtype| !dtype.is_complex());
-    dtypes
-        .flat_map(|dtype| laws.map(|law| function(law, dtype)))
-        .flat_map(|function| [true, false].map(|dense| function.program(dense, false)))
-        .collect()
+    all.extend(
+        dtypes
+            .flat_map(|dtype| laws.map(|law| function(law, dtype)))
+            .flat_map(|function| [true, false].map(|dense| function.program(dense, false))),
+    );
+    all
 }

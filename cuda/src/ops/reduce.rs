@@ -3,11 +3,11 @@
 use kiln_tensor::op::{ArgReduce, Reduce, ReduceKind};
 use kiln_tensor::{AnyTensor, DType, MAX_RANK, Result};
 
-use super::elementwise::c_type;
+use super::elementwise::{COMPLEX, c_type, number_type, size_of_type};
 use crate::backend::Kernels;
 use crate::geometry::{Walk, blocks_for, index_type, needs_wide_index};
 use crate::params::{Operand, Params, address};
-use crate::program::{ARG_REDUCE, Program, REDUCE};
+use crate::program::{ARG_REDUCE, Program, REDUCE, REDUCE_COMPLEX};
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -63,6 +63,12 @@ fn program(kind: ReduceKind, from: &str, to: &str, block: bool, wide: bool) -> P
         Any => ("any", "a | b", "0", "value"),
         All => ("all", "a & b", "1", "value"),
     };
+    // Neither 0 nor 1 is a complex number by itself.
+    let (family, identity) = match (to, identity) {
+        ("c64" | "c128", "0") => (&REDUCE_COMPLEX, "W{0, 0}"),
+        ("c64" | "c128", _) => (&REDUCE_COMPLEX, "W{1, 0}"),
+        _ => (&REDUCE, identity),
+    };
     let index = index_type(wide);
     let name = format!("{name}_{from}_{to}_{}_{index}", if block { "block" } else { "thread" });
     let definitions = [
@@ -74,7 +80,7 @@ fn program(kind: ReduceKind, from: &str, to: &str, block: bool, wide: bool) -> P
         ("IDENTITY", identity.to_string()),
         ("FINISH", finish.to_string()),
     ];
-    Program::new(&REDUCE, name, definitions)
+    Program::new(family, name, definitions)
 }
 
 /// The type in which a dtype is added up.
@@ -82,15 +88,13 @@ pub(super) fn wide_type(dtype: DType) -> &'static str {
     match dtype {
         DType::F64 => "f64",
         dtype if dtype.is_float() => "f32",
+        dtype if dtype.is_complex() => "c128",
         DType::U64 => "u64",
         _ => "i64",
     }
 }
 
 pub(super) fn reduce(kernels: &Kernels, op: &Reduce, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
-    if x.dtype().is_complex() {
-        return Err(kernels.missing(x.dtype()));
-    }
     let (outputs, shape) = (y.num_elements(), x.shape());
     if outputs == 0 {
         return Ok(());
@@ -107,7 +111,8 @@ pub(super) fn reduce(kernels: &Kernels, op: &Reduce, x: &AnyTensor, y: &AnyTenso
         outputs: outputs as i64,
         extent: extent as i64,
         parts: plan.parts as i64,
-        total: if y.dtype().is_float() { extent } else { extent.max(1) } as i64,
+        // Integers can not be divided by zero.
+        total: if y.dtype().is_int() { extent.max(1) } else { extent } as i64,
         kept_dims: kept.dims,
         reduced_dims: reduced.dims,
         kept_strides: kept.strides[0],
@@ -120,7 +125,7 @@ pub(super) fn reduce(kernels: &Kernels, op: &Reduce, x: &AnyTensor, y: &AnyTenso
     run(
         kernels,
         op.kind,
-        [c_type(x.dtype()), wide_type(x.dtype()), c_type(y.dtype())],
+        [number_type(x.dtype()), wide_type(x.dtype()), number_type(y.dtype())],
         plan,
         params,
     )
@@ -205,8 +210,9 @@ fn run(
     if plan.parts == 1 {
         return launch(plan, from, &params);
     }
-    // Numbers of a wide type, 8 bytes at most: [outputs, parts].
-    let partial = kernels.workspace(8 * (params.outputs * params.parts) as usize)?;
+    // Numbers of the wide type: [outputs, parts].
+    let partial =
+        kernels.workspace(size_of_type(wide) * (params.outputs * params.parts) as usize)?;
     launch(plan, from, &Parameters { output: partial.address(), ..params })?;
     let mut last = Parameters {
         extent: params.parts,
@@ -269,6 +275,14 @@ pub(super) fn arg_reduce(
 
 pub(super) fn programs() -> Vec<Program> {
     let mut all = Vec::new();
+    for dtype in COMPLEX {
+        let to = number_type(dtype);
+        for kind in [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Prod] {
+            for (from, block) in [(to, true), (to, false), ("c128", true), ("c128", false)] {
+                all.push(program(kind, from, to, block, false));
+            }
+        }
+    }
     for dtype in DType::ALL.into_iter().filter(|dtype| !dtype.is_complex()) {
         for kind in ReduceKind::ALL {
             let logical = matches!(kind, ReduceKind::Any | ReduceKind::All);

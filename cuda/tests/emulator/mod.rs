@@ -7,11 +7,12 @@ use std::ffi::c_void;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use kiln_cuda::{Launch, Program, Runtime, programs};
-use kiln_tensor::{Error, Result};
+use kiln_cuda::{Addresses, Factor, Gemm, GemmActivation, Launch, Program, Runtime, programs};
+use kiln_tensor::num_complex::Complex;
+use kiln_tensor::{Error, Result, TensorData};
 
 /// What stands behind each kernel: a function that runs it.
 const ENTRY: &str = r#"
@@ -36,7 +37,12 @@ pub struct Emulator {
     /// Options of the compiler beside the usual ones.
     options: Vec<&'static str>,
     capability: (u32, u32),
+    /// The products that stand-in for cuBLASLt has computed; without one there is no library.
+    products: Option<Products>,
 }
+
+/// Products, as a device got them.
+pub type Products = Arc<Mutex<Vec<Gemm>>>;
 
 /// Whether there is a compiler.
 pub fn has_compiler() -> bool {
@@ -72,7 +78,14 @@ impl Emulator {
             batch.iter().map(move |program| (program.name.clone(), place))
         });
         let places = places.collect();
-        Self { batches, places, libraries: Mutex::default(), options: options.to_vec(), capability }
+        let (libraries, options) = (Mutex::default(), options.to_vec());
+        Self { batches, places, libraries, options, capability, products: None }
+    }
+
+    /// With a library of matrix products, which notes each.
+    #[allow(dead_code)]
+    pub fn with_library(self, products: Products) -> Self {
+        Self { products: Some(products), ..self }
     }
 
     /// Compiles a batch, unless an earlier run of the tests did.
@@ -136,6 +149,9 @@ impl Runtime for Emulator {
     fn alloc(&self, bytes: usize) -> Option<usize> {
         // SAFETY: the size is not zero.
         let memory = unsafe { std::alloc::alloc(layout(bytes)) };
+        if memory.is_null() {
+            return None;
+        }
         // Memory that nobody wrote holds NaN.
         // SAFETY: as many bytes were reserved.
         unsafe { memory.write_bytes(0xFF, bytes) };
@@ -184,7 +200,71 @@ impl Runtime for Emulator {
         Ok(())
     }
 
+    unsafe fn gemm(&self, gemm: &Gemm, at: Addresses) -> Result<bool> {
+        let Some(products) = &self.products else { return Ok(false) };
+        products.lock().unwrap().push(*gemm);
+        // SAFETY: passed on to the caller.
+        unsafe { multiply(gemm, at) };
+        Ok(true)
+    }
+
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// What cuBLASLt documents: `D = activation(A B + bias)` of column-major matrices, added up in more
+/// digits than there.
+///
+/// # Safety
+/// The matrices lie at these addresses.
+unsafe fn multiply(gemm: &Gemm, at: Addresses) {
+    let Gemm { m, n, k, batch, dtype, .. } = *gemm;
+    for (address, bytes) in [at.a, at.b, at.d, at.bias].into_iter().zip(gemm.alignment) {
+        assert!(address.is_multiple_of(bytes.into()), "{address:#x} is no multiple of {bytes}");
+    }
+    let read = |address: u64, count: usize| -> Vec<Complex<f64>> {
+        // SAFETY: passed on to the caller.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(address as *const u8, count * dtype.size()) };
+        TensorData::from_bytes(bytes, [count], dtype).unwrap().iter().collect()
+    };
+    let factor =
+        |address: u64, Factor { transposed, leading, step }, rows: usize, columns: usize| {
+            let (rows, columns) = if transposed { (columns, rows) } else { (rows, columns) };
+            assert!(leading >= rows, "columns overlap");
+            let matrix = read(address, (batch - 1) * step + (columns - 1) * leading + rows);
+            move |number: usize, row: usize, column: usize| {
+                let (row, column) = if transposed { (column, row) } else { (row, column) };
+                matrix[number * step + column * leading + row]
+            }
+        };
+    let (a, b) = (factor(at.a, gemm.a, m, k), factor(at.b, gemm.b, k, n));
+    let bias = if gemm.epilogue.bias { read(at.bias, m) } else { vec![Complex::default(); m] };
+    let mut d = Vec::with_capacity(batch * m * n);
+    for number in 0..batch {
+        for column in 0..n {
+            for (row, bias) in bias.iter().enumerate() {
+                let terms = (0..k).map(|i| a(number, row, i) * b(number, i, column));
+                let x = terms.sum::<Complex<f64>>() + bias;
+                d.push(match gemm.epilogue.activation {
+                    None => x,
+                    Some(GemmActivation::Relu) => x.re.max(0.0).into(),
+                    Some(GemmActivation::GeluTanh) => {
+                        let inner = 0.797_884_560_802_865_4 * (x.re + 0.044715 * x.re.powi(3));
+                        (0.5 * x.re * (1.0 + inner.tanh())).into()
+                    }
+                });
+            }
+        }
+    }
+    let data = if dtype.is_complex() {
+        TensorData::new(d, [batch * m * n])
+    } else {
+        TensorData::new(d.iter().map(|x| x.re).collect(), [batch * m * n])
+    };
+    let data = data.convert_dtype(dtype);
+    let bytes = data.bytes();
+    // SAFETY: passed on to the caller.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at.d as *mut u8, bytes.len()) };
 }

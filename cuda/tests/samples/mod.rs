@@ -6,8 +6,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{Memory, Numbers, repeated, tensor, values};
+pub use common::Memory;
+use common::{Numbers, repeated, tensor, values};
 use kiln_autograd::{Backward, leaf};
+use kiln_tensor::num_complex::Complex;
 use kiln_tensor::op::samples::{Case, Values};
 use kiln_tensor::op::{IndexingUpdateOp, Meta, Op, ReduceKind, UnaryKind};
 use kiln_tensor::{AnyTensor, DType, Device, Outputs, Result, TensorData, apply, create};
@@ -81,6 +83,18 @@ fn compare(
     let dtype = actual.dtype();
     if actual.shape() != expected.shape() {
         return Err(format!("shape {} instead of {}", actual.shape(), expected.shape()));
+    }
+    if dtype.is_complex() {
+        let numbers = actual.iter::<Complex<f64>>().zip(expected.iter::<Complex<f64>>());
+        for (i, (a, e)) in numbers.enumerate() {
+            let limit = bound(op, dtype, e.norm(), largest);
+            let near =
+                |a: f64, e: f64| a == e || (a - e).abs() <= limit || a.is_nan() && e.is_nan();
+            if !(near(a.re, e.re) && near(a.im, e.im)) {
+                return Err(format!("element {i} is {a} instead of {e}"));
+            }
+        }
+        return Ok(());
     }
     if !dtype.is_float() {
         let same = actual.bytes() == expected.convert_dtype(dtype).bytes();
@@ -179,10 +193,9 @@ fn check_case(
             }
             Err(error) => return Err(error.to_string()),
         };
-        let all = expected.iter().filter(|y| !y.dtype().is_complex());
-        let largest = all
-            .flat_map(|y| y.iter::<f64>())
-            .map(f64::abs)
+        let largest = (expected.iter())
+            .flat_map(|y| y.iter::<Complex<f64>>())
+            .map(|x| x.norm())
             .filter(|x| x.is_finite())
             .fold(0.0, f64::max);
         for (output, expected) in outputs.iter().zip(&expected) {
@@ -252,6 +265,16 @@ pub fn check(cases: &[Case], float: DType, int: DType, device: Device, few: bool
     let large =
         |case: &Case| case.inputs.iter().map(|x| x.shape.num_elements()).sum::<usize>() > 2000;
     each(cases, |case| check_case(case, float, int, device, layouts(few || large(case))))
+}
+
+/// Runs samples on a device in these layouts alone: each input in the next of them.
+pub fn check_laid_out(
+    cases: &[Case],
+    (float, int): (DType, DType),
+    device: Device,
+    layouts: &[Memory],
+) -> Table {
+    each(cases, |case| check_case(case, float, int, device, layouts))
 }
 
 fn each(cases: &[Case], check: impl Fn(&Case) -> Result<bool, String>) -> Table {

@@ -114,7 +114,7 @@ pub(super) fn shorten(text: &str, width: f64, px: f64) -> String {
 }
 
 /// `text` as XML character data, without the characters that XML does not allow.
-pub(super) fn escape(text: &str) -> String {
+pub(in crate::train) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -136,14 +136,3 @@ fn shows_a_bar_on_a_terminal() {
     assert!(terminal.text().contains("epoch  1/20  loss 0.1234  accuracy 98.10 %"));
     assert!(terminal.text().contains("epoch 2/20  step 0/45"));
 }
-
-#[test]
-fn numbers_are_short() {
-    assert_eq!(metric("loss", 12345.678, 2), "1.235e4");
-    assert_eq!(metric("loss", 0.00012, 2), "1.200e-4");
-    assert_eq!(metric("loss", f64::NAN, 2), "NaN");
-    assert_eq!(clock(Duration::from_secs(3)), "0:03");
-    assert_eq!(clock(Duration::from_secs(3600 + 62)), "1:01:02");
-    assert_eq!(seconds(Duration::from_millis(1234)), "1.2 s");
-    assert_eq!(seconds(Duration::from_secs(75)), "1:15");
-}

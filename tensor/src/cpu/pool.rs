@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::MemoryStats;
+use crate::watch::profiled;
+use crate::{Device, profile};
 
 /// Alignment of every buffer: a cache line, and a whole AVX-512 register.
 pub(crate) const ALIGN: usize = 64;
@@ -53,9 +55,20 @@ const fn size(class: usize) -> usize {
 static SHARED: [Mutex<Vec<usize>>; CLASSES] = [const { Mutex::new(Vec::new()) }; CLASSES];
 static RESERVED: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
-/// Bytes in use by threads that ended.
-static ENDED: AtomicIsize = AtomicIsize::new(0);
-static THREADS: Mutex<Vec<Arc<AtomicIsize>>> = Mutex::new(Vec::new());
+/// Buffers that came from the system.
+static MISSES: AtomicUsize = AtomicUsize::new(0);
+/// What threads that ended have counted.
+static ENDED: Count = Count { in_use: AtomicIsize::new(0), taken: AtomicUsize::new(0) };
+static THREADS: Mutex<Vec<Arc<Count>>> = Mutex::new(Vec::new());
+
+/// What a thread has taken; only that thread writes it, but for [`ENDED`].
+#[derive(Default)]
+struct Count {
+    /// Bytes taken less bytes given back.
+    in_use: AtomicIsize,
+    /// Buffers taken.
+    taken: AtomicUsize,
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,20 +77,27 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The buffers of one thread.
 struct Local {
     free: [Vec<usize>; CLASSES],
-    /// Bytes taken less bytes given back by this thread; only this thread writes it.
-    in_use: Arc<AtomicIsize>,
+    count: Arc<Count>,
 }
 
 impl Local {
     fn new() -> Self {
-        let in_use = Arc::new(AtomicIsize::new(0));
-        lock(&THREADS).push(in_use.clone());
-        Self { free: [const { Vec::new() }; CLASSES], in_use }
+        let count = Arc::<Count>::default();
+        lock(&THREADS).push(count.clone());
+        Self { free: [const { Vec::new() }; CLASSES], count }
     }
 
     #[inline]
     fn count(&self, bytes: isize) {
-        self.in_use.store(self.in_use.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+        let in_use = &self.count.in_use;
+        in_use.store(in_use.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn count_taken(&self, bytes: isize) {
+        self.count(bytes);
+        let taken = &self.count.taken;
+        taken.store(taken.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     fn release(&mut self) {
@@ -91,8 +111,10 @@ impl Drop for Local {
     fn drop(&mut self) {
         self.release();
         let mut threads = lock(&THREADS);
-        ENDED.fetch_add(self.in_use.load(Ordering::Relaxed), Ordering::Relaxed);
-        threads.retain(|counter| !Arc::ptr_eq(counter, &self.in_use));
+        let Count { in_use, taken } = &*self.count;
+        ENDED.in_use.fetch_add(in_use.load(Ordering::Relaxed), Ordering::Relaxed);
+        ENDED.taken.fetch_add(taken.load(Ordering::Relaxed), Ordering::Relaxed);
+        threads.retain(|count| !Arc::ptr_eq(count, &self.count));
     }
 }
 
@@ -106,7 +128,7 @@ pub(crate) fn alloc(bytes: usize) -> Option<usize> {
     let (class, size) = class(bytes)?;
     let kept = LOCAL.try_with(|local| {
         let mut local = local.borrow_mut();
-        local.count(size as isize);
+        local.count_taken(size as isize);
         local.free[class].pop()
     });
     match kept {
@@ -117,7 +139,8 @@ pub(crate) fn alloc(bytes: usize) -> Option<usize> {
         }),
         // The thread is ending.
         Err(_) => {
-            ENDED.fetch_add(size as isize, Ordering::Relaxed);
+            ENDED.in_use.fetch_add(size as isize, Ordering::Relaxed);
+            ENDED.taken.fetch_add(1, Ordering::Relaxed);
             reserve(class, size)
         }
     }
@@ -140,6 +163,7 @@ fn reserve(class: usize, size: usize) -> Option<usize> {
     if address.is_null() {
         return None;
     }
+    MISSES.fetch_add(1, Ordering::Relaxed);
     let reserved = RESERVED.fetch_add(size, Ordering::Relaxed) + size;
     PEAK.fetch_max(reserved, Ordering::Relaxed);
     Some(address as usize)
@@ -166,7 +190,7 @@ pub(crate) unsafe fn free(address: usize, bytes: usize) {
         Ok(false) => {}
         Ok(true) => lock(&SHARED[class]).push(address),
         Err(_) => {
-            ENDED.fetch_sub(size as isize, Ordering::Relaxed);
+            ENDED.in_use.fetch_sub(size as isize, Ordering::Relaxed);
             lock(&SHARED[class]).push(address);
         }
     }
@@ -188,13 +212,19 @@ pub(crate) fn empty_cache() {
 
 /// What the memory is used for. Exact when no other thread is computing.
 pub(crate) fn stats() -> MemoryStats {
-    let threads: isize = lock(&THREADS).iter().map(|counter| counter.load(Ordering::Relaxed)).sum();
-    let in_use = (threads + ENDED.load(Ordering::Relaxed)).max(0) as usize;
+    let threads = lock(&THREADS);
+    let counts = || threads.iter().map(|count| &**count).chain([&ENDED]);
+    let in_use: isize = counts().map(|count| count.in_use.load(Ordering::Relaxed)).sum();
+    let taken: usize = counts().map(|count| count.taken.load(Ordering::Relaxed)).sum();
+    let in_use = in_use.max(0) as usize;
     let reserved = RESERVED.load(Ordering::Relaxed);
+    let misses = MISSES.load(Ordering::Relaxed);
     MemoryStats {
         in_use,
         cached: reserved.saturating_sub(in_use),
         peak: PEAK.load(Ordering::Relaxed),
+        hits: taken.saturating_sub(misses) as u64,
+        misses: misses as u64,
     }
 }
 
@@ -213,9 +243,13 @@ impl<T: bytes::Plain> Scratch<T> {
             ALIGN
         } else {
             alloc(bytes).unwrap_or_else(|| {
-                crate::fail(crate::Error::Memory { device: "cpu".into(), bytes })
+                let (device, usage) = ("cpu".into(), String::new());
+                crate::fail(crate::Error::Memory { device, bytes, usage })
             })
         };
+        if profiled() && bytes > 0 {
+            profile::allocated(Device::cpu(), address, bytes, "scratch");
+        }
         Self { address, len, element: std::marker::PhantomData }
     }
 
@@ -258,6 +292,9 @@ impl<T> Drop for Scratch<T> {
     fn drop(&mut self) {
         let bytes = self.len * size_of::<T>();
         if bytes > 0 {
+            if profiled() {
+                profile::freed(Device::cpu(), self.address, bytes);
+            }
             // SAFETY: it came from `alloc(bytes)` and nobody can reach it any more.
             unsafe { free(self.address, bytes) }
         }

@@ -2,7 +2,7 @@
 
 use super::access::{Compute, Dense, Sink};
 use super::parallel::{CHUNK, Shared, chunks, rows};
-use super::tile::{TILE, number_type};
+use super::tile::{TILE, element_type, number_type};
 use crate::op::{Nonzero, SearchSorted};
 use crate::{AnyTensor, Error, MAX_RANK, Result};
 
@@ -65,7 +65,7 @@ type Visit<'a> = dyn FnMut(&[usize]) + 'a;
 /// Runs `work` for each chunk of a tensor, with a walk over its positions that are not zero.
 fn for_each_chunk(x: &AnyTensor, work: impl Fn(usize, &dyn Fn(&mut Visit)) + Sync) {
     let layout = x.layout().collapse();
-    number_type!(x.dtype(), T => chunks(x.num_elements(), CHUNK, |range| {
+    element_type!(x.dtype(), T => chunks(x.num_elements(), CHUNK, |range| {
         work(range.start / CHUNK, &|visit| {
             let mut tile = [T::default(); TILE];
             let mut found = [0; TILE];

@@ -42,6 +42,11 @@ impl Operation for Assign {
         0
     }
 
+    /// In the memory of `x`, if that is given away.
+    fn bytes(&self, inputs: &[Meta], _: &[Meta]) -> u64 {
+        2 * inputs[1].bytes() as u64
+    }
+
     fn elementwise(&self) -> bool {
         true
     }
@@ -135,6 +140,12 @@ impl Operation for Scatter {
 
     fn flops(&self, inputs: &[Meta], _: &[Meta]) -> u64 {
         if self.update == IndexingUpdateOp::Assign { 0 } else { inputs[2].len() as u64 }
+    }
+
+    /// In the memory of `x`, if that is given away; unless it assigns, the old values are read.
+    fn bytes(&self, inputs: &[Meta], _: &[Meta]) -> u64 {
+        let times = if self.update == IndexingUpdateOp::Assign { 2 } else { 3 };
+        (inputs[1].bytes() + times * inputs[2].bytes()) as u64
     }
 
     /// Other positions of the first input are never read.

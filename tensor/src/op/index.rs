@@ -37,6 +37,11 @@ impl Operation for Select {
         0
     }
 
+    /// Of the input, what is picked.
+    fn bytes(&self, inputs: &[Meta], outputs: &[Meta]) -> u64 {
+        (inputs[1].bytes() + 2 * outputs[0].bytes()) as u64
+    }
+
     #[cfg(any(test, feature = "samples"))]
     fn samples(samples: &mut super::samples::Samples) {
         use super::samples::{bool, float, int};
@@ -137,6 +142,11 @@ impl Operation for Gather {
 
     fn flops(&self, _: &[Meta], _: &[Meta]) -> u64 {
         0
+    }
+
+    /// Of the input, what is picked.
+    fn bytes(&self, inputs: &[Meta], outputs: &[Meta]) -> u64 {
+        (inputs[1].bytes() + 2 * outputs[0].bytes()) as u64
     }
 
     #[cfg(any(test, feature = "samples"))]

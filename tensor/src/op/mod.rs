@@ -173,10 +173,15 @@ pub trait Operation: std::fmt::Debug + Send + Sync {
         outputs.iter().map(|meta| meta.len() as u64).sum()
     }
 
+    /// Bytes that one execution must read and write at least: all inputs and outputs, unless it
+    /// leaves out a part of one.
+    fn bytes(&self, inputs: &[Meta], outputs: &[Meta]) -> u64 {
+        inputs.iter().chain(outputs).map(|meta| meta.bytes() as u64).sum()
+    }
+
     /// Floating-point operations and least memory traffic of one execution.
     fn cost(&self, inputs: &[Meta], outputs: &[Meta]) -> Cost {
-        let bytes = inputs.iter().chain(outputs).map(|meta| meta.bytes() as u64).sum();
-        Cost { flops: self.flops(inputs, outputs), bytes }
+        Cost { flops: self.flops(inputs, outputs), bytes: self.bytes(inputs, outputs) }
     }
 
     /// The same result from smaller operations: the oracle of the kernel, the fallback of a

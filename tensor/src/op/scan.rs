@@ -60,8 +60,8 @@ impl Operation for Scan {
         if self.kind == ScanKind::LogSumExp {
             check::floats(self.name(), inputs)?;
         }
-        if x.dtype == DType::Bool {
-            return Err(check::dtype_error(self.name(), inputs, "numbers are needed"));
+        if x.dtype == DType::Bool || x.dtype.is_complex() {
+            return Err(check::dtype_error(self.name(), inputs, "real numbers are needed"));
         }
         let mut metas = one(*x);
         if self.kind.has_indices() {

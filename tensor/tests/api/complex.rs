@@ -263,3 +263,9 @@ fn windows_have_their_shapes() {
         equals(hann_window(n, false, &device), vec![1.0f32; n]);
     }
 }
+
+#[test]
+fn a_complex_number_is_nonzero_if_a_part_of_it_is() {
+    let x = numbers([z(0.0, 0.0), z(1.0, 0.0), z(0.0, -2.0), z(0.0, -0.0)]);
+    equals(&x.nonzero()[0], [1i64, 2]);
+}

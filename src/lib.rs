@@ -41,6 +41,7 @@
 //! | [`nn`] | `#[derive(Module)]`, layers, losses, weight files, summaries |
 //! | [`optim`] | optimizers, learning-rate schedules, clipping, gradient scaling, averages of weights |
 //! | [`data`] | datasets, and loaders that make batches of them on threads of their own |
+//! | [`dist`] | training by several processes: gradients averaged over TCP or MPI while backward runs |
 //! | [`profile`](mod@profile), [`memory`] | where the time and the memory go |
 //! | [`train`] | the trainer, checkpoints, metrics, progress, learning curves |
 
@@ -48,6 +49,7 @@
 extern crate self as kiln;
 
 pub mod data;
+pub mod dist;
 pub mod train;
 
 pub use kiln_autograd as autograd;

@@ -6,6 +6,8 @@ use std::collections::btree_map::Entry;
 use kiln_tensor::op::BinaryKind;
 use kiln_tensor::{AnyTensor, Differentiable, Error, OrFail, Result, Tensor, Tracked};
 
+use crate::node::node;
+use crate::ready::Ready;
 use crate::walk::{Targets, Walk};
 
 /// The gradients that a backward pass computed: one for each leaf that it reached, and one for each
@@ -162,10 +164,47 @@ impl Backward {
     /// seed, if the seed has another shape, or if the graph was freed by an earlier pass.
     #[track_caller]
     pub fn run<const D: usize, K: Differentiable>(self, output: &Tensor<D, K>) -> Gradients {
+        self.run_all(output, None)
+    }
+
+    /// As [`Backward::run`], and calls `ready` with the place of a tensor in `leaves` and its
+    /// gradient as soon as that is complete, while the pass goes on: the last layers come first.
+    /// Each is told once, in an order that depends on the graph alone; leaves that the pass does not
+    /// reach are not told. Behind a [`checkpoint`](crate::checkpoint) nothing is known to be complete
+    /// until the pass is through with it.
+    ///
+    /// ```
+    /// use kiln_autograd::{Autograd, Backward};
+    /// use kiln_tensor::Tensor;
+    /// let (a, b) = (Tensor::<1>::from([2.0]).require_grad(), Tensor::<1>::from([3.0]).require_grad());
+    /// let y = (&a * 5.0).exp() * &b;
+    /// let mut order = Vec::new();
+    /// let leaves = [a.as_any().clone(), b.as_any().clone()];
+    /// Backward::new().run_telling(&y, &leaves, |place, _| order.push(place));
+    /// assert_eq!(order, [1, 0]);
+    /// ```
+    #[track_caller]
+    pub fn run_telling<const D: usize, K: Differentiable>(
+        self,
+        output: &Tensor<D, K>,
+        leaves: &[AnyTensor],
+        mut ready: impl FnMut(usize, &AnyTensor),
+    ) -> Gradients {
+        let root = output.as_any().tracked();
+        let ready = root.map(|root| Ready::new(node(&root.node), leaves, &mut ready));
+        self.run_all(output, ready)
+    }
+
+    #[track_caller]
+    fn run_all<const D: usize, K: Differentiable>(
+        self,
+        output: &Tensor<D, K>,
+        ready: Option<Ready<'_>>,
+    ) -> Gradients {
         let seed = self.seed.clone();
         let parents = self.kept.iter().filter_map(|tensor| tensor.tracked());
         let targets = Targets::new(parents, false);
-        self.walk(&[output.as_any()], &[seed], &targets).or_fail()
+        self.walk(&[output.as_any()], &[seed], &targets, ready).or_fail()
     }
 
     /// The gradients of `outputs`, summed, by `inputs` and nothing else: `torch.autograd.grad`.
@@ -195,7 +234,7 @@ impl Backward {
     ) -> Vec<Option<AnyTensor>> {
         let parents = inputs.iter().filter_map(|tensor| tensor.tracked());
         let targets = Targets::new(parents, true);
-        let gradients = self.walk(outputs, seeds, &targets).or_fail();
+        let gradients = self.walk(outputs, seeds, &targets, None).or_fail();
         inputs.iter().map(|input| gradients.get(input).cloned()).collect()
     }
 
@@ -204,6 +243,7 @@ impl Backward {
         outputs: &[&AnyTensor],
         seeds: &[Option<AnyTensor>],
         targets: &Targets,
+        ready: Option<Ready<'_>>,
     ) -> Result<Gradients> {
         const OP: &str = "backward";
         if outputs.len() != seeds.len() {
@@ -232,7 +272,7 @@ impl Backward {
         let retain = self.retain_graph || self.create_graph;
         let targets = Some(targets);
         let walk = Walk { retain, create_graph: self.create_graph, floor: 0, targets };
-        let arrived = walk.run(roots)?;
+        let arrived = walk.run_telling(roots, ready)?;
         let by_output = arrived.into_iter().map(|(key, (_, gradient))| (key, gradient)).collect();
         Ok(Gradients { by_output })
     }

@@ -29,6 +29,7 @@ mod functional;
 mod hook;
 mod mode;
 mod node;
+mod ready;
 mod rules;
 mod walk;
 

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::anomaly;
 use crate::mode::{recording, with_mode};
 use crate::node::{Node, Origin, Step, holder, node};
+use crate::ready::Ready;
 use crate::rules::{self, Context};
 
 /// How a walk goes over the graph.
@@ -92,6 +93,15 @@ impl Walk<'_> {
 
     /// Walks from `roots`, whose gradients are given.
     pub fn run(&self, roots: impl IntoIterator<Item = (Tracked, AnyTensor)>) -> Result<Arrived> {
+        self.run_telling(roots, None)
+    }
+
+    /// As [`Walk::run`]; gradients of leaves are told to `ready` on the way.
+    pub fn run_telling(
+        &self,
+        roots: impl IntoIterator<Item = (Tracked, AnyTensor)>,
+        mut ready: Option<Ready<'_>>,
+    ) -> Result<Arrived> {
         let _pass = profile::pass(Pass::Backward);
         with_mode(recording(self.create_graph), || {
             let mut pending = BTreeMap::new();
@@ -112,6 +122,9 @@ impl Walk<'_> {
                     }
                 }
                 if ends {
+                    if let (Some(ready), Some(Some(gradient))) = (&mut ready, gradients.first()) {
+                        ready.arrived(id, gradient);
+                    }
                     continue;
                 }
                 match &node.origin {
@@ -125,9 +138,16 @@ impl Walk<'_> {
                     }
                     Origin::Segment(segment) => {
                         for (parent, gradient) in segment.gradients(self, &gradients)? {
+                            if let Some(ready) = &mut ready {
+                                ready.count(crate::node::node(&parent.node));
+                            }
                             self.arrive(&mut pending, &parent, gradient);
                         }
                     }
+                }
+                if let Some(ready) = &mut ready {
+                    let at = |id| pending.get(&id)?.gradients.first()?.as_ref();
+                    ready.passed(&node, at);
                 }
             }
             Ok(arrived)

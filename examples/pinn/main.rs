@@ -2,16 +2,16 @@
 //! the exact solution: a physics-informed network (Raissi et al. 2019).
 //!
 //! ```text
-//! cargo run --release --example pinn   # a minute on two busy cores
+//! cargo run --release --example pinn   # eight seconds on two cores
 //! cargo run --release --example pinn -- --help
 //! ```
 //!
 //! It ends with
 //!
 //! ```text
-//! Adam    1000/1000  loss 5.19e-4  46.6 s
-//! L-BFGS    15/15  loss 1.50e-5  60.5 s
-//! relative error: 1.30e-3
+//! Adam    1000/1000  loss 5.19e-4  5.5 s
+//! L-BFGS    15/15  loss 1.59e-5  7.5 s
+//! relative error: 1.41e-3
 //! wrote pinn.svg
 //! ```
 //!

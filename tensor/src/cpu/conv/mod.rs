@@ -7,6 +7,7 @@
 
 mod frame;
 mod part;
+mod rows;
 mod transform;
 mod winograd;
 

@@ -10,12 +10,18 @@ const BATCH_SECONDS: f64 = 0.02;
 pub type Workload = Box<dyn FnMut(u64)>;
 
 /// Microseconds of one call: the median over a few batches, after one that warms up.
+// `gpu_bench` has a clock of its own.
+#[allow(dead_code)]
 pub fn turn(workload: &mut Workload) -> f64 {
-    let mut seconds = |calls: u64| {
+    turn_by(|calls| {
         let start = Instant::now();
         workload(calls);
         start.elapsed().as_secs_f64()
-    };
+    })
+}
+
+/// The same by any clock: `seconds` makes so many calls and says how long they took.
+pub fn turn_by(mut seconds: impl FnMut(u64) -> f64) -> f64 {
     // More and more calls until they take long enough to say how many fill a batch.
     let mut calls = 1;
     let calls = loop {

@@ -7,7 +7,7 @@ use kiln::tensor::op::Activation;
 
 // Each bench uses its part.
 #[allow(unused_imports)]
-pub use transformer::{Block, Gpt, tokens, train_gpt};
+pub use transformer::{Block, Gpt, GptSize, tokens, train_gpt};
 
 /// Linear layers with ReLU between them.
 #[derive(Clone, Debug, Module)]

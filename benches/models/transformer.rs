@@ -6,6 +6,7 @@ use kiln::nn::{
     TransformerEncoderInput, TransformerEncoderLayer,
 };
 use kiln::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Normalisation first, GELU, no dropout.
 fn config(width: usize, heads: usize, layers: usize) -> TransformerEncoderConfig {
@@ -32,8 +33,8 @@ impl Block {
     }
 }
 
-/// GPT-2's shape in small: 256 tokens, 128 positions, 6 blocks of 192 features in 6 heads, a head
-/// that is the embedding.
+/// GPT-2: a table of tokens, one of positions, blocks, a head that is the first table. At first
+/// small, with 256 tokens, 128 positions, and 6 blocks of 192 features in 6 heads.
 #[derive(Clone, Debug, Module)]
 pub struct Gpt {
     wte: Embedding,
@@ -41,18 +42,35 @@ pub struct Gpt {
     blocks: TransformerEncoder,
 }
 
+/// The sizes of a [`Gpt`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GptSize {
+    pub tokens: usize,
+    pub positions: usize,
+    pub width: usize,
+    pub heads: usize,
+    pub blocks: usize,
+}
+
 impl Gpt {
     /// With random parameters.
     pub fn new(device: &Device) -> Self {
+        let size = GptSize { tokens: 256, positions: 128, width: 192, heads: 6, blocks: 6 };
+        Self::of(&size, FeedForwardActivation::Gelu, device)
+    }
+
+    /// Of other sizes.
+    pub fn of(size: &GptSize, activation: FeedForwardActivation, device: &Device) -> Self {
+        let &GptSize { tokens, positions, width, heads, blocks } = size;
         let small = Initializer::Normal { mean: 0.0, std: 0.02 };
         Self {
-            wte: EmbeddingConfig::new(256, 192).with_initializer(small).init(device),
-            wpe: LearnedPositionalEncodingConfig::new(128, 192).init(device),
-            blocks: config(192, 6, 6).init(device),
+            wte: EmbeddingConfig::new(tokens, width).with_initializer(small).init(device),
+            wpe: LearnedPositionalEncodingConfig::new(positions, width).init(device),
+            blocks: config(width, heads, blocks).with_activation(activation).init(device),
         }
     }
 
-    /// Logits of the next tokens: `[n, t]` to `[n, t, 256]`.
+    /// Logits of the next tokens: `[n, t]` to `[n, t, tokens]`.
     pub fn forward(&self, tokens: &Tensor<2, Int>) -> Tensor<3> {
         let x = self.wpe.forward(&self.wte.forward::<2, 3>(tokens));
         let x = self.blocks.forward(TransformerEncoderInput::new(&x).causal());

@@ -128,6 +128,11 @@ impl Allocator {
         MemoryStats { in_use, peak, cached: reserved - in_use, ..MemoryStats::default() }
     }
 
+    /// Starts the peak anew from what is in use now.
+    pub fn reset_peak(&mut self) {
+        self.peak = self.in_use;
+    }
+
     /// What the memory is used for, for people.
     pub fn usage(&self) -> String {
         let mib = |bytes: usize| bytes as f64 / MIB as f64;
@@ -241,6 +246,8 @@ mod tests {
         memory.free(a);
         assert_eq!(memory.alloc(&raw, 1024), Some(a), "the smallest block that fits");
         memory.free(b);
+        memory.reset_peak();
+        assert_eq!(memory.stats().peak, 1024, "what is in use");
         memory.free(a);
         assert_eq!(memory.blocks.len(), 1);
         memory.empty_cache(&raw);

@@ -1,6 +1,6 @@
 //! The backend: memory, transfers, and which kernel an operation gets.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_tensor::op::Op;
 use kiln_tensor::{AnyTensor, Backend, Error, MemoryStats, Result};
@@ -14,8 +14,8 @@ use crate::runtime::{Launch, Runtime};
 
 /// Runs operations by the kernels of this crate, on whatever runs these.
 pub struct CudaBackend {
-    runtime: Box<dyn Runtime>,
-    memory: Mutex<Allocator>,
+    runtime: Arc<dyn Runtime>,
+    memory: Arc<Mutex<Allocator>>,
     /// Where kernels write what went wrong.
     fault: usize,
     /// The names of operations, by the number that kernels report.
@@ -51,15 +51,20 @@ impl CudaBackend {
     /// # Errors
     /// The device has no memory left.
     pub fn new(runtime: impl Runtime) -> Result<Self> {
+        Self::shared(Arc::new(runtime), Arc::default())
+    }
+
+    /// A backend whose device and memory others look at too.
+    pub(crate) fn shared(runtime: Arc<dyn Runtime>, memory: Arc<Mutex<Allocator>>) -> Result<Self> {
         let bytes = size_of::<Fault>();
-        let memory =
+        let no_memory =
             || Error::Memory { device: runtime.name().into(), bytes, usage: String::new() };
-        let fault = runtime.alloc(bytes).ok_or_else(memory)?;
+        let fault = runtime.alloc(bytes).ok_or_else(no_memory)?;
         // SAFETY: as many bytes were just reserved.
         unsafe { runtime.upload(Fault::NONE.bytes(), fault)? };
         Ok(Self {
-            runtime: Box::new(runtime),
-            memory: Mutex::default(),
+            runtime,
+            memory,
             fault,
             operations: Mutex::default(),
             synchronous: is_set("KILN_CUDA_SYNC"),

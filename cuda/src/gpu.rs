@@ -1,9 +1,13 @@
 //! A GPU as what runs kernels: the calls of the driver, by name, so that none can panic.
 
+mod event;
+mod graph;
+mod upload;
+
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::path::PathBuf;
-use std::ptr::{null_mut, with_exposed_provenance_mut, without_provenance_mut};
+use std::ptr::{null_mut, without_provenance_mut};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use kiln_tensor::{Error, Result};
@@ -15,9 +19,13 @@ use crate::driver::{check, init};
 use crate::gemm::{Addresses, Gemm, workspace_bytes};
 use crate::library::Library::Driver;
 use crate::program::Program;
+use crate::recorder::Recorder;
 use crate::runtime::{Launch, Runtime};
-use crate::staging::{Lane, SLOTS, Turns, slot_offset, staging_bytes};
 use crate::{Gpu, NoCuda};
+
+pub(crate) use event::Event;
+pub(crate) use graph::Graph;
+use upload::Staging;
 
 /// What the driver calls a context, a stream, a module, a function: pointers that mean nothing here.
 type Handle = *mut c_void;
@@ -58,6 +66,16 @@ api! {
     event_create = "cuEventCreate" (*mut Handle, c_uint);
     event_record = "cuEventRecord" (Handle, Handle);
     event_synchronize = "cuEventSynchronize" (Handle);
+    event_elapsed = "cuEventElapsedTime_v2" (*mut f32, Handle, Handle);
+    event_destroy = "cuEventDestroy_v2" (Handle);
+    capture_begin = "cuStreamBeginCapture_v2" (Handle, c_uint);
+    capture_end = "cuStreamEndCapture" (Handle, *mut Handle);
+    graph_nodes = "cuGraphGetNodes" (Handle, *mut Handle, *mut usize);
+    graph_instantiate = "cuGraphInstantiateWithFlags" (*mut Handle, Handle, u64);
+    graph_update = "cuGraphExecUpdate_v2" (Handle, Handle, *mut c_void);
+    graph_launch = "cuGraphLaunch" (Handle, Handle);
+    graph_destroy = "cuGraphDestroy" (Handle);
+    graph_exec_destroy = "cuGraphExecDestroy" (Handle);
     module_load = "cuModuleLoadData" (*mut Handle, *const c_void);
     module_function = "cuModuleGetFunction" (*mut Handle, Handle, *const c_char);
     launch_kernel = "cuLaunchKernel" (
@@ -68,48 +86,6 @@ api! {
 
 /// CU_STREAM_NON_BLOCKING: does not wait for the stream that others use by default.
 const NON_BLOCKING: c_uint = 1;
-
-/// CU_EVENT_DISABLE_TIMING: events are only waited for.
-const NO_TIMING: c_uint = 2;
-
-/// Pinned memory and, for each slot of it, the event that the device is done with it.
-struct Staging {
-    // Pointers as numbers, which any thread may use.
-    memory: usize,
-    events: [usize; SLOTS],
-    turns: Turns,
-}
-
-/// The driver as what moves pieces through the slots.
-struct Copies<'a> {
-    device: &'a Device,
-    memory: usize,
-    events: [usize; SLOTS],
-}
-
-impl Lane for Copies<'_> {
-    type Error = Error;
-
-    fn wait(&mut self, slot: usize) -> Result<()> {
-        let event = handle(self.events[slot]);
-        // SAFETY: the event lives as long as the device.
-        self.device.call("cuEventSynchronize", |api, _| unsafe { (api.event_synchronize)(event) })
-    }
-
-    fn send(&mut self, slot: usize, piece: &[u8], address: usize) -> Result<()> {
-        let to: *mut c_void = with_exposed_provenance_mut(self.memory + slot_offset(slot));
-        let event = handle(self.events[slot]);
-        // SAFETY: a slot has room for a piece, and the device is done with it.
-        unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), to.cast(), piece.len()) };
-        // SAFETY: the slot is not written before the event; `address` is the care of the caller.
-        self.device.call("cuMemcpyHtoDAsync", |api, stream| unsafe {
-            (api.to_device)(address as Address, to, piece.len(), stream)
-        })?;
-        // SAFETY: both live as long as the device.
-        self.device
-            .call("cuEventRecord", |api, stream| unsafe { (api.event_record)(event, stream) })
-    }
-}
 
 /// One GPU with one stream, on which everything happens in order.
 pub(crate) struct Device {
@@ -126,6 +102,8 @@ pub(crate) struct Device {
     staging: Mutex<Option<Staging>>,
     /// cuBLASLt, once the first product asked for it; none if it is not there.
     blas: OnceLock<Option<BlasLt>>,
+    /// While work is recorded: kernels and products are, and all else is done [`Device::outside`].
+    recording: Mutex<Option<Recorder<Graph>>>,
 }
 
 fn handle(number: usize) -> Handle {
@@ -161,6 +139,7 @@ impl Device {
             cache: Cache::of_user(),
             staging: Mutex::default(),
             blas: OnceLock::new(),
+            recording: Mutex::default(),
         })
     }
 
@@ -179,7 +158,7 @@ impl Device {
         if let Some(&function) = functions.get(&program.name) {
             return Ok(handle(function));
         }
-        let function = self.load(program)?;
+        let function = self.outside(|| self.load(program))?;
         functions.insert(program.name.clone(), function.addr());
         Ok(function)
     }
@@ -223,28 +202,9 @@ impl Device {
         loaded.ok()
     }
 
-    /// Pinned memory with its events. If an event can not be made, all is given back.
-    fn start_staging(&self) -> Result<Staging> {
-        let mut memory = null_mut();
-        // SAFETY: the call writes one pointer.
-        self.call("cuMemHostAlloc", |api, _| unsafe {
-            (api.host_alloc)(&mut memory, staging_bytes(), 0)
-        })?;
-        let mut events = [0; SLOTS];
-        for event in &mut events {
-            let mut new = null_mut();
-            // SAFETY: the call writes one handle.
-            let made = self
-                .call("cuEventCreate", |api, _| unsafe { (api.event_create)(&mut new, NO_TIMING) });
-            if let Err(error) = made {
-                // SAFETY: nothing uses the memory yet.
-                let _ = self.call("cuMemFreeHost", |api, _| unsafe { (api.host_free)(memory) });
-                return Err(error);
-            }
-            *event = new.addr();
-        }
-        // The driver may read and write what it gave: its pointer is known to Rust by this.
-        Ok(Staging { memory: memory.expose_provenance(), events, turns: Turns::default() })
+    fn wait(&self) -> Result<()> {
+        // SAFETY: the stream lives as long as the device.
+        self.call("cuStreamSynchronize", |api, stream| unsafe { (api.stream_synchronize)(stream) })
     }
 
     /// cuBLASLt with its workspace; without one if there is no room for it.
@@ -280,43 +240,35 @@ impl Runtime for Device {
 
     fn alloc(&self, bytes: usize) -> Option<usize> {
         let mut address = 0;
-        // SAFETY: the call writes one address.
-        let result =
-            self.call("cuMemAlloc", |api, _| unsafe { (api.mem_alloc)(&mut address, bytes) });
+        let result = self.outside(|| {
+            // SAFETY: the call writes one address.
+            self.call("cuMemAlloc", |api, _| unsafe { (api.mem_alloc)(&mut address, bytes) })
+        });
         result.ok().map(|()| address as usize)
     }
 
     unsafe fn free(&self, address: usize, _: usize) {
-        // SAFETY: passed on to the caller. An error could only be that of an earlier kernel, which
-        // the next synchronisation reports.
-        let _ = self.call("cuMemFree", |api, _| unsafe { (api.mem_free)(address as Address) });
+        // An error could only be that of an earlier kernel, which the next synchronisation reports.
+        let _ = self.outside(|| {
+            // SAFETY: passed on to the caller.
+            self.call("cuMemFree", |api, _| unsafe { (api.mem_free)(address as Address) })
+        });
     }
 
     unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()> {
-        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        if staging.is_none() {
-            *staging = self.start_staging().ok();
-        }
-        if let Some(Staging { memory, events, turns }) = &mut *staging {
-            let mut copies = Copies { device: self, memory: *memory, events: *events };
-            return turns.upload(&mut copies, source, address);
-        }
-        drop(staging);
-        let (from, bytes) = (source.as_ptr().cast(), source.len());
-        // SAFETY: passed on to the caller. The driver has read memory that is not pinned when it
-        // returns.
-        self.call("cuMemcpyHtoDAsync", |api, stream| unsafe {
-            (api.to_device)(address as Address, from, bytes, stream)
-        })
+        // SAFETY: passed on to the caller.
+        self.outside(|| unsafe { self.send(source, address) })
     }
 
     unsafe fn download(&self, address: usize, target: &mut [u8]) -> Result<()> {
         let (to, bytes) = (target.as_mut_ptr().cast(), target.len());
-        // SAFETY: passed on to the caller. The target is borrowed until the stream is done.
-        self.call("cuMemcpyDtoHAsync", |api, stream| unsafe {
-            (api.to_host)(to, address as Address, bytes, stream)
-        })?;
-        self.sync()
+        self.outside(|| {
+            // SAFETY: passed on to the caller. The target is borrowed until the stream is done.
+            self.call("cuMemcpyDtoHAsync", |api, stream| unsafe {
+                (api.to_host)(to, address as Address, bytes, stream)
+            })?;
+            self.wait()
+        })
     }
 
     unsafe fn launch(&self, program: &Program, launch: Launch, params: &[u8]) -> Result<()> {
@@ -352,8 +304,7 @@ impl Runtime for Device {
     }
 
     fn sync(&self) -> Result<()> {
-        // SAFETY: the stream lives as long as the device.
-        self.call("cuStreamSynchronize", |api, stream| unsafe { (api.stream_synchronize)(stream) })
+        self.outside(|| self.wait())
     }
 
     fn memory(&self) -> (usize, usize) {

@@ -6,14 +6,16 @@
 //! **No part of it has run on a GPU so far.** What was shown without one: the kernels compile and
 //! assemble for the architectures from sm_75 to sm_90 within budgets of registers, and the same
 //! sources, compiled for the host with `emu/emu.h`, give the results of the CPU backend on all sample
-//! inputs of all operations, driven by the same code that drives a GPU. Not shown: the calls of the
-//! driver (`gpu`) and of cuBLASLt (`blaslt`), anything asynchronous, and speed. The example `gpu_check`
-//! of the package `kiln` is there to be run where there is a GPU.
+//! inputs of all operations, driven by the same code that drives a GPU; stand-ins for the driver
+//! (`gpu`) and for cuBLASLt (`blaslt`) get the right calls in the right order. Not shown: what the
+//! real ones make of these, anything asynchronous, and speed. The examples `gpu_check` and
+//! `gpu_bench` of the package `kiln` are there to be run where there is a GPU.
 //!
 //! - `loader`, `library`, `driver`, `probe`: what is installed, and what is missing.
 //! - `program`: kernels as text; `compile`, `cache`: to machine code, which is kept on disk.
 //! - `runtime`: the seam to what runs kernels; `gpu` is one, the emulator of the tests another.
 //! - `gemm`, `blaslt`: matrix products by cuBLASLt, where it is installed.
+//! - `graph`, `recorder`: kernels that are started together; `timer`: how long they take.
 //! - `backend`, `alloc`, `staging`: the seam to tensors and their memory; `ops`: from operations to kernels; `geometry`: grids.
 //!
 //! Decompositions of matrices have no kernels yet: they are errors that say so, and nothing is
@@ -37,21 +39,26 @@ mod driver;
 mod gemm;
 mod geometry;
 mod gpu;
+mod graph;
 mod library;
 mod loader;
 mod ops;
 mod params;
 mod probe;
 mod program;
+mod recorder;
 mod runtime;
 mod staging;
+mod timer;
 
 pub use backend::CudaBackend;
 pub use cache::Cache;
 pub use compile::{CompileError, Cubin, compile, compiler_version};
-pub use device::Cuda;
+pub use device::{Cuda, reset_peak_memory};
 pub use gemm::{Addresses, Epilogue, Factor, Gemm, GemmActivation};
+pub use graph::Graph;
 pub use ops::{allows_tf32, programs, set_allows_tf32};
 pub use probe::{Gpu, NoCuda, info, probe};
 pub use program::{Family, Program};
 pub use runtime::{Launch, Runtime};
+pub use timer::Timer;

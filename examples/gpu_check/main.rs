@@ -4,6 +4,7 @@
 //!   gradient;
 //! - products large enough for cuBLASLt, with every epilogue, and TF32;
 //! - the networks of the digits, the MNIST and the GPT example, trained on both devices;
+//! - a training whose steps are graphs against one whose are not;
 //! - ten thousand steps of training in the memory of the first hundred.
 //!
 //! ```text
@@ -60,7 +61,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use kiln::Result;
-use kiln::cuda::{Cache, compile, compiler_version, probe, programs, set_allows_tf32};
+use kiln::cuda::{Cache, Graph, compile, compiler_version, probe, programs, set_allows_tf32};
 use kiln::prelude::*;
 use kiln::tensor::op::samples::{Case, Input, Samples, complex_in, float_in};
 use kiln::tensor::op::{Activation, MatMul, all_samples};
@@ -116,6 +117,8 @@ fn main() -> ExitCode {
     if !few {
         train(&mut log, device);
     }
+    log.part("graphs");
+    log.result(graphs(device));
     log.part("memory");
     let steps = if few { 1000 } else { 10_000 };
     let memory = training::memory(&device, steps).map(|[early, late]| {
@@ -220,6 +223,45 @@ fn tf32(device: Device) -> Result<()> {
     println!("TF32: relative error {error:.1e}");
     let rule = format!("the relative error {error:.1e} is larger than 1e-3");
     if error < 1e-3 { Ok(()) } else { Err(kiln::Error::Argument { op: "tf32", rule }) }
+}
+
+/// A training with its steps as graphs gives the same losses, bit for bit.
+fn graphs(device: Device) -> Result<()> {
+    let losses = |as_graph: bool| -> Result<Vec<u32>> {
+        device.seed(1);
+        let mut net = Sequential::new()
+            .add(LinearConfig::new(64, 256).init(&device))
+            .add(DropoutConfig::new(0.3).init())
+            .add(LinearConfig::new(256, 64).init(&device));
+        let mut optim = AdamWConfig::new(1e-3).init();
+        let mut graph = Graph::new(&device);
+        let mut losses = Vec::new();
+        for step in 0..100 {
+            // Another shape now and then, and another learning rate each time.
+            let batch = if step % 10 == 7 { 48 } else { 32 };
+            let x = Tensor::<2>::random([batch, 64], Distribution::Default, &device);
+            optim.set_lr(1e-3 / (1.0 + step as f64));
+            let mut work = || {
+                let loss = (net.forward(&x).tanh() - &x).square().mean();
+                optim.step(&mut net, loss.backward());
+                loss
+            };
+            let loss = if as_graph { graph.run(work)? } else { work() };
+            losses.push(loss.item::<f32>().to_bits());
+        }
+        Ok(losses)
+    };
+    let (expected, actual) = (losses(false)?, losses(true)?);
+    match expected.iter().zip(&actual).position(|(expected, actual)| expected != actual) {
+        None => {
+            println!("{} steps are the same", actual.len());
+            Ok(())
+        }
+        Some(step) => {
+            let rule = format!("the loss of step {step} is another one as a graph");
+            Err(kiln::Error::Argument { op: "graph", rule })
+        }
+    }
 }
 
 /// A training by its device and its length, and the length.

@@ -1,0 +1,198 @@
+//! The calls of the driver: a stand-in for it (`fake/cuda.c`) notes what a GPU would run, in that order,
+//! and refuses what the driver refuses. Kernels compute nothing. Needs a C compiler.
+
+#![cfg(target_os = "linux")]
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::Command;
+
+use kiln_cuda::{Cuda, Graph, Timer, reset_peak_memory};
+use kiln_tensor::{Device, Tensor};
+
+/// The log of the stand-in; where it is set, this process has the stand-in for a driver.
+const LOG: &str = "FAKE_CUDA_LOG";
+
+/// What was noted since the last call.
+fn noted() -> Vec<String> {
+    let file = std::env::var(LOG).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let _ = std::fs::remove_file(file);
+    text.lines().map(String::from).collect()
+}
+
+/// Only the kernels and copies of a log.
+fn work(log: &[String]) -> Vec<&str> {
+    let graphs = ["instantiate", "update", "destroy"];
+    log.iter().map(String::as_str).filter(|line| !graphs.contains(line)).collect()
+}
+
+fn count(log: &[String], line: &str) -> usize {
+    log.iter().filter(|other| *other == line).count()
+}
+
+/// Runs `steps` by itself and then three times as a graph, where each time the device has to do the
+/// same. Gives the logs of the last two.
+fn same_each_time(device: &Device, mut steps: impl FnMut()) -> [Vec<String>; 2] {
+    steps(); // compiles, and takes memory
+    noted();
+    steps();
+    let plain = noted();
+    assert!(plain.iter().any(|line| line.starts_with("kernel")), "{plain:?}");
+    let mut graph = Graph::new(device);
+    let mut run = || {
+        graph.run(&mut steps).unwrap();
+        let log = noted();
+        assert_eq!(work(&log), work(&plain));
+        log
+    };
+    assert_eq!(run(), plain, "the first run is not recorded");
+    [run(), run()]
+}
+
+fn kernels_are_started_together(device: &Device) {
+    let x = Tensor::<1>::ones([1000], device);
+    let [first, second] = same_each_time(device, || drop((x.exp() * 2.0 + &x).sum()));
+    assert_eq!((count(&first, "instantiate"), count(&first, "update")), (1, 0));
+    assert_eq!((count(&second, "instantiate"), count(&second, "update")), (0, 1));
+}
+
+fn what_can_not_be_recorded_is_done_in_its_place(device: &Device) {
+    let x = Tensor::<1>::ones([10], device);
+    // A number that the host reads, and one that it brings.
+    let [first, second] = same_each_time(device, || {
+        let _: f32 = x.exp().sum().into_scalar();
+        let y = Tensor::<1>::from_data([1.0, 2.0], device);
+        drop(y.log() * 3.0);
+    });
+    assert_eq!(count(&first, "instantiate"), 2, "{first:?}");
+    assert_eq!(count(&second, "update"), 2, "{second:?}");
+    assert_eq!((count(&second, "upload"), count(&second, "download")), (1, 2));
+
+    // A wait, and memory that the device has to give and take.
+    same_each_time(device, || {
+        let y = x.exp();
+        device.sync().unwrap();
+        drop(y.log());
+        device.empty_cache();
+        drop(Tensor::<1>::ones([1 << 20], device).exp());
+    });
+
+    // Another thread.
+    same_each_time(device, || {
+        let y = x.exp();
+        std::thread::scope(|threads| {
+            threads.spawn(|| y.log().into_data());
+        });
+        drop(y.log());
+    });
+}
+
+fn other_kernels_are_another_graph(device: &Device) {
+    let x = Tensor::<1>::ones([10], device);
+    noted();
+    let (mut graph, mut turn) = (Graph::new(device), 0);
+    let mut run = || {
+        turn += 1;
+        graph.run(|| if turn < 4 { x.exp() } else { x.log() }).unwrap();
+        noted()
+    };
+    let logs = [(); 5].map(|()| run());
+    let graphs = logs
+        .each_ref()
+        .map(|log| ["instantiate", "update", "destroy"].map(|line| count(log, line)));
+    assert_eq!(graphs, [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 0]]);
+    drop(graph);
+    assert_eq!(noted(), ["destroy"]);
+}
+
+fn a_panic_ends_the_recording(device: &Device) {
+    let x = Tensor::<1>::ones([10], device);
+    let mut graph = Graph::new(device);
+    graph.run(|| x.exp()).unwrap();
+    noted();
+    let run = || {
+        graph.run(|| {
+            drop(x.exp());
+            panic!("planted")
+        })
+    };
+    assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+    assert_eq!(work(&noted()).len(), 1, "what was started before it is done");
+    drop(x.exp());
+    assert_eq!(noted().len(), 1, "not recorded");
+}
+
+fn a_timer_has_the_clock_of_the_device(device: &Device) {
+    let x = Tensor::<1>::ones([10], device);
+    // The stand-in's clock goes on by a millisecond with each kernel.
+    let timed = || {
+        drop(x.exp());
+        let timer = Timer::start(device).unwrap();
+        drop((x.exp(), x.exp()));
+        timer.seconds().unwrap()
+    };
+    let mut graph = Graph::new(device);
+    for seconds in [timed(), graph.run(timed).unwrap(), graph.run(timed).unwrap()] {
+        assert!((seconds - 0.002).abs() < 1e-9, "{seconds}");
+    }
+}
+
+fn the_peak_starts_anew(device: &Device) {
+    drop(Tensor::<1>::ones([1 << 20], device));
+    assert!(device.memory().peak >= 4 << 20);
+    reset_peak_memory(device);
+    assert_eq!(device.memory().peak, device.memory().in_use);
+    reset_peak_memory(&Device::cpu());
+}
+
+/// Builds the stand-in; false without a compiler.
+fn build(folder: &Path) -> bool {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake/cuda.c");
+    for library in ["libcuda.so", "libnvrtc.so"] {
+        let mut compiler = Command::new("cc");
+        compiler.args([
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            source,
+            "-o",
+        ]);
+        let Ok(output) = compiler.arg(folder.join(library)).output() else { return false };
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    true
+}
+
+/// One test, which runs itself anew in a process that finds the stand-in.
+#[test]
+fn the_driver_is_asked_for_the_same_in_the_same_order() {
+    if std::env::var_os(LOG).is_none() {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake_cuda");
+        std::fs::create_dir_all(&folder).unwrap();
+        let _ = std::fs::remove_file(folder.join("log"));
+        if !build(&folder) {
+            let _ = writeln!(std::io::stderr(), "skipped: there is no C compiler");
+            return;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "the_driver_is_asked_for_the_same_in_the_same_order"]);
+        child.env(LOG, folder.join("log")).env("LD_LIBRARY_PATH", &folder);
+        child.env("KILN_CUDA_LIB", &folder).env("KILN_CACHE", "");
+        let output = child.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}");
+        return;
+    }
+    let device = &Device::cuda(0).unwrap();
+    kernels_are_started_together(device);
+    what_can_not_be_recorded_is_done_in_its_place(device);
+    other_kernels_are_another_graph(device);
+    a_panic_ends_the_recording(device);
+    a_timer_has_the_clock_of_the_device(device);
+    the_peak_starts_anew(device);
+}

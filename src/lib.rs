@@ -60,7 +60,7 @@ pub use kiln_optim as optim;
 pub use kiln_tensor as tensor;
 
 pub use kiln_tensor::{
-    Error, Result, deterministic, guard, is_deterministic, memory, profile, seed,
+    Error, Result, deterministic, fuse, guard, is_deterministic, memory, profile, seed,
 };
 
 mod device;
@@ -77,7 +77,7 @@ pub mod prelude {
     pub use crate::optim::*;
     pub use crate::tensor::{
         Bool, Complex, DType, Device, Distribution, Float, IndexingUpdateOp, Int, PadMode, Shape,
-        Slice, Tensor, TensorData, Tolerance, activation, autocast, fft, grid, linalg, loss,
+        Slice, Tensor, TensorData, Tolerance, activation, autocast, fft, fuse, grid, linalg, loss,
         module, s, sample, signal,
     };
 }

@@ -288,6 +288,7 @@ WORKLOADS = {
     "sigmoid_1M": unary("torch.sigmoid(x)", MILLION),
     "gelu_1M": unary("F.gelu(x)", MILLION),
     "chain_gelu_muladd_1M": chain,
+    "chain_unfused_1M": chain,
     "add_bf16_1M": half_binary("a + b", torch.bfloat16, MILLION),
     "add_f16_1M": half_binary("a + b", torch.float16, MILLION),
     "exp_bf16_1M": half_binary("a.exp()", torch.bfloat16, MILLION),

@@ -30,7 +30,8 @@ pub const WORKLOADS: &[(&str, Maker)] = &[
     ("tanh_1M", || unary([MILLION], |x| activation::tanh(x))),
     ("sigmoid_1M", || unary([MILLION], |x| activation::sigmoid(x))),
     ("gelu_1M", || unary([MILLION], |x| activation::gelu(x))),
-    ("chain_gelu_muladd_1M", chain),
+    ("chain_gelu_muladd_1M", || chain(|compute| fuse(compute))),
+    ("chain_unfused_1M", || chain(|compute| compute())),
     ("add_bf16_1M", || half_binary([MILLION], DType::BF16, |a, b| a + b)),
     ("add_f16_1M", || half_binary([MILLION], DType::F16, |a, b| a + b)),
     ("exp_bf16_1M", || half_binary([MILLION], DType::BF16, |a, _| a.exp())),
@@ -97,9 +98,9 @@ fn half_binary<const D: usize>(
 }
 
 /// `gelu(a b + c) d`.
-fn chain() -> Workload {
+fn chain(compute: fn(&dyn Fn() -> Tensor<1>) -> Tensor<1>) -> Workload {
     let [a, b, c, d] = [(); 4].map(|()| random([MILLION]));
-    forward(move || activation::gelu(black_box(&a) * &b + &c) * &d)
+    forward(move || compute(&|| activation::gelu(black_box(&a) * &b + &c) * &d))
 }
 
 /// A training step in bf16 where that is precise enough.

@@ -10,7 +10,7 @@ use crate::any::AnyTensor;
 use crate::autocast::{self, autocast_dtype};
 use crate::op::{Meta, Metas, Op};
 use crate::watch::watched;
-use crate::{Backend, Device, Error, Result, deterministic, profile, trace};
+use crate::{Backend, Device, Error, Result, deterministic, fuse, profile, trace};
 
 /// The outputs of an operation; nearly always one.
 pub type Outputs = SmallVec<[AnyTensor; 1]>;
@@ -76,6 +76,13 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
         record(Applied { op, inputs, alike: false, caller: Location::caller() }, &mut outputs)?;
         return Ok(outputs);
     }
+    if watched()
+        && let Some(mut outputs) = fuse::link(op, inputs)?
+    {
+        record(Applied { op, inputs, alike: false, caller: Location::caller() }, &mut outputs)?;
+        fuse::follow(&outputs[0]);
+        return Ok(outputs);
+    }
     let alike = op.spec().preserves_meta(first.dtype(), inputs.len())
         && first.is_dense()
         && inputs[1..].iter().all(|input| input.is_like(first));
@@ -115,7 +122,8 @@ pub fn apply_owned(op: &Op, mut first: AnyTensor, rest: &[&AnyTensor]) -> Result
 pub(crate) fn apply_assign(op: &Op, first: &mut AnyTensor, rest: &[&AnyTensor]) -> Result<()> {
     let inputs: SmallVec<[&AnyTensor; 3]> =
         std::iter::once(&*first).chain(rest.iter().copied()).collect();
-    let reusable = op.spec().elementwise() && inputs.iter().all(|x| x.tracked().is_none());
+    let untracked = inputs.iter().all(|x| x.tracked().is_none());
+    let reusable = op.spec().elementwise() && untracked && !(watched() && fuse::recording());
     if !reusable {
         let result = apply(op, &inputs)?.swap_remove(0);
         drop(inputs);
@@ -220,7 +228,7 @@ fn run_watched(
 
 /// Fills `outputs` by smaller operations.
 #[cold]
-fn compose(
+pub(crate) fn compose(
     backend: &dyn Backend,
     op: &Op,
     inputs: &[&AnyTensor],

@@ -80,6 +80,16 @@ impl Layout {
         true
     }
 
+    /// Whether both have one shape, and each index leads to the same element.
+    pub(crate) fn reaches_as(&self, other: &Self) -> bool {
+        let moves = |axis: usize| self.shape[axis] > 1;
+        self.shape == other.shape
+            && self.offset == other.offset
+            && (0..self.rank())
+                .filter(|&axis| moves(axis))
+                .all(|axis| self.strides[axis] == other.strides[axis])
+    }
+
     /// Axis `i` of the result is axis `axes[i]` of this layout. `axes` is a permutation.
     pub fn permute(&self, axes: &[usize]) -> Self {
         let mut result = *self;

@@ -41,6 +41,8 @@ enum Exactness {
     Sums,
     /// Decomposes matrices, whose condition magnifies every rounding.
     Conditioned,
+    /// Rounds to its dtype several times, of which later steps make at most this often as much.
+    Rounds(f64),
 }
 
 fn exactness(op: &Op) -> Exactness {
@@ -62,6 +64,7 @@ fn exactness(op: &Op) -> Exactness {
             Elementwise
         }
         Op::Factor(_) | Op::Solve(_) => Conditioned,
+        Op::Fused(_) => Rounds(16.0),
         _ => Sums,
     }
 }
@@ -85,6 +88,7 @@ fn bound(exactness: Exactness, dtype: DType, expected: f64, largest: f64) -> f64
         // the mean, among their outputs.
         Exactness::Sums => 16.0 * compute * largest.max(1.0),
         Exactness::Conditioned => 1e4 * compute * largest.max(1.0),
+        Exactness::Rounds(often) => often * dtype.real().epsilon() * largest.max(1.0),
     };
     // The final rounding of halves: half a unit, below the normal numbers half the least step.
     let rounding = match dtype {
@@ -267,9 +271,14 @@ fn in_place(
     same_bits(&|| format!("in place: {}", what()), &outputs[..1], &[output]);
 }
 
-/// What a backend without this kernel would compute is the same up to rounding. Halves are left
-/// out: the parts round where the kernel does not.
+/// What a backend without this kernel would compute is the same up to rounding, and to the bit where
+/// operations were only put together. Other halves are left out: the parts round where the kernel
+/// does not.
 fn decomposed(what: &dyn Fn() -> String, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
+    if let Op::Fused(_) = op {
+        let parts = op.spec().decompose(inputs).expect("it consists of them");
+        return same_bits(what, outputs, &parts);
+    }
     if outputs.iter().any(|y| matches!(y.dtype(), DType::F16 | DType::BF16)) {
         return;
     }

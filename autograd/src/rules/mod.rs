@@ -9,6 +9,7 @@ mod complex;
 mod custom;
 mod decomposition;
 mod elementwise;
+mod fused;
 mod linalg;
 mod recurrent;
 mod scan;
@@ -109,6 +110,9 @@ pub(crate) fn gradients(
     if let Op::Factor(op) = &step.op {
         return linalg::factor(op, &mut cx, &outputs);
     }
+    if let Op::Fused(_) = &step.op {
+        return fused::fused(cx, &outputs);
+    }
     if let Op::Attention(op) = &step.op {
         return Ok(attention::attention(op, &mut cx, &outputs));
     }
@@ -191,7 +195,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
         Op::Scatter(op) => assign::scatter(op, cx, &dy),
         Op::MatMul(op) => matmul(op, cx, dy),
         Op::Solve(op) => linalg::solve(op, cx, &dy),
-        Op::Factor(_) | Op::Attention(_) | Op::Recurrent(_) => {
+        Op::Factor(_) | Op::Attention(_) | Op::Recurrent(_) | Op::Fused(_) => {
             unreachable!("its outputs all have gradients: see above")
         }
         Op::Conv2d(op) => {

@@ -47,7 +47,7 @@ pub(crate) fn supports(op: &Op) -> bool {
         Op::BatchNormEval(_) => true,
         Op::CrossEntropy(_) | Op::CrossEntropyBackward(_) => true,
         // These are composed of others.
-        Op::BatchNorm(_) | Op::BatchNormBackward(_) => false,
+        Op::BatchNorm(_) | Op::BatchNormBackward(_) | Op::Fused(_) => false,
         Op::Recurrent(_) | Op::RecurrentBackward(_) => false,
         // And these can not be computed on a GPU yet, if they are not composed either.
         Op::View(_) | Op::Factor(_) | Op::Solve(_) | Op::Custom(_) => false,

@@ -196,10 +196,10 @@ macro_rules! real {
 real!(f32);
 real!(f64);
 
-struct UnaryLoop<'a, T> {
-    kind: UnaryKind,
-    x: &'a [T],
-    y: &'a mut [T],
+pub(super) struct UnaryLoop<'a, T> {
+    pub kind: UnaryKind,
+    pub x: &'a [T],
+    pub y: &'a mut [T],
 }
 
 impl<T: Real> Kernel for UnaryLoop<'_, T> {
@@ -210,11 +210,48 @@ impl<T: Real> Kernel for UnaryLoop<'_, T> {
     }
 }
 
-struct BinaryLoop<'a, T> {
-    kind: BinaryKind,
-    a: &'a [T],
-    b: &'a [T],
-    y: &'a mut [T],
+/// A function of a block in the cache, while memory that is read next is on its way.
+pub(super) struct AheadLoop<'a, T> {
+    pub kind: UnaryKind,
+    pub x: &'a [T],
+    pub y: &'a mut [T],
+    /// Where the next block of each input begins.
+    pub next: &'a [*const T],
+}
+
+impl<T: Real> Kernel for AheadLoop<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        /// Elements between calls for memory.
+        const RUN: usize = 64;
+        for (i, (x, y)) in self.x.chunks(RUN).zip(self.y.chunks_mut(RUN)).enumerate() {
+            for first in self.next {
+                let first = first.wrapping_add(i * RUN);
+                (0..RUN).step_by(64 / size_of::<T>()).for_each(|j| prefetch(first.wrapping_add(j)));
+            }
+            T::unary::<I>(self.kind, x, y);
+        }
+    }
+}
+
+/// Asks for a line of memory that will be read.
+#[inline(always)]
+fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    let _ = address;
+}
+
+pub(super) struct BinaryLoop<'a, T> {
+    pub kind: BinaryKind,
+    pub a: &'a [T],
+    pub b: &'a [T],
+    pub y: &'a mut [T],
 }
 
 impl<T: Real> Kernel for BinaryLoop<'_, T> {
@@ -241,11 +278,11 @@ impl<T: Real> Kernel for ScalarLoop<'_, T> {
     }
 }
 
-struct BackwardLoop<'a, T> {
-    op: Activation,
-    saved: &'a [T],
-    dy: &'a [T],
-    dx: &'a mut [T],
+pub(super) struct BackwardLoop<'a, T> {
+    pub op: Activation,
+    pub saved: &'a [T],
+    pub dy: &'a [T],
+    pub dx: &'a mut [T],
 }
 
 impl<T: Real> Kernel for BackwardLoop<'_, T> {
@@ -308,19 +345,31 @@ pub(super) fn order<T>(tensor: T, scalar: T, reversed: bool) -> [T; 2] {
 /// Arithmetic has loops for a number, and common powers are products; everything else goes by
 /// tiles filled with the number.
 fn float_scalar<T: Real>(op: &BinaryScalar, x: &AnyTensor, y: &AnyTensor) {
-    use BinaryKind::{Add, Div, Mul, Pow, Sub};
-    let (kind, b) = (op.kind, T::from_f64(op.scalar.to_f64()));
     let operand = Operand::<T>::new(x, y);
-    match (kind, op.reversed) {
-        (Add | Mul, _) | (Sub | Div, false) => {
-            tiles([operand], y, |[a], y| dispatch(ScalarLoop { kind, a, b, y }))
-        }
-        (Pow, false) if b == T::from_f64(1.0) => tiles([operand], y, |[x], y| y.copy_from_slice(x)),
-        (Pow, false) if b == T::from_f64(2.0) => tiles([operand], y, |[x], y| map(x, y, |x| x * x)),
-        (Pow, false) if b == T::from_f64(3.0) => {
-            tiles([operand], y, |[x], y| map(x, y, |x| x * x * x))
-        }
-        (_, reversed) => float_binary(kind, order(operand, Operand::Splat(b), reversed), y),
+    if has_scalar_loop::<T>(op) {
+        return tiles([operand], y, |[x], y| scalar_loop(op, x, y));
+    }
+    let number = Operand::Splat(T::from_f64(op.scalar.to_f64()));
+    float_binary(op.kind, order(operand, number, op.reversed), y)
+}
+
+/// Whether there is a [`scalar_loop`] for it.
+pub(super) fn has_scalar_loop<T: Real>(op: &BinaryScalar) -> bool {
+    use BinaryKind::{Add, Div, Mul, Pow, Sub};
+    match (op.kind, op.reversed) {
+        (Add | Mul, _) | (Sub | Div, false) => true,
+        (Pow, false) => [1.0, 2.0, 3.0].contains(&T::from_f64(op.scalar.to_f64()).to_f64()),
+        _ => false,
+    }
+}
+
+pub(super) fn scalar_loop<T: Real>(op: &BinaryScalar, x: &[T], y: &mut [T]) {
+    let b = T::from_f64(op.scalar.to_f64());
+    match op.kind {
+        BinaryKind::Pow if b == T::from_f64(1.0) => y.copy_from_slice(x),
+        BinaryKind::Pow if b == T::from_f64(2.0) => map(x, y, |x| x * x),
+        BinaryKind::Pow => map(x, y, |x| x * x * x),
+        kind => dispatch(ScalarLoop { kind, a: x, b, y }),
     }
 }
 

@@ -17,6 +17,7 @@ mod elementwise;
 mod fft;
 mod float;
 mod fold;
+mod fused;
 mod gemm;
 mod halves;
 mod index;
@@ -130,6 +131,7 @@ impl Backend for Cpu {
             Op::Binary(op) => return elementwise::binary(op, [inputs[0], inputs[1]], y),
             Op::BinaryScalar(op) => return elementwise::binary_scalar(op, inputs[0], y),
             Op::Where(_) => elementwise::select_where([inputs[0], inputs[1], inputs[2]], y),
+            Op::Fused(op) => return fused::fused(op, inputs, outputs),
             Op::Reduce(op) => reduce::reduce(op, inputs[0], y),
             Op::ArgReduce(op) => arg_reduce::arg_reduce(op, inputs[0], y),
             Op::Cat(op) => copy::cat(op, inputs, y),

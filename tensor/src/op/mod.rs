@@ -19,6 +19,7 @@ mod create;
 mod custom;
 mod dropout;
 mod fft;
+mod fused;
 mod index;
 mod linalg;
 mod loss;
@@ -55,6 +56,7 @@ pub use custom::{
 };
 pub use dropout::Dropout;
 pub use fft::{Fft, FftForm};
+pub use fused::{Arg, Chain, Fused, Link};
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
 pub use linalg::{Factor, FactorKind, Solve, SolveKind};
 pub use loss::{CrossEntropy, CrossEntropyBackward, Reduction};
@@ -257,6 +259,7 @@ operations! {
     Binary,
     BinaryScalar,
     Where,
+    Fused,
     Reduce,
     ArgReduce,
     Cat,

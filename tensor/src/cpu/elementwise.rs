@@ -318,7 +318,32 @@ fn float_binary<T: Real>(kind: BinaryKind, operands: [Operand<'_, T>; 2], y: &An
     tiles(operands, y, |[a, b], y| dispatch(BinaryLoop { kind, a, b, y }));
 }
 
+/// Halves that lie in memory as needed are widened and narrowed in registers: a third of the time of
+/// tiles, which take a pass over the cache for each of both inputs and the output.
+fn half_arithmetic(kind: BinaryKind, inputs: [&AnyTensor; 2], y: &AnyTensor) -> bool {
+    use BinaryKind::{Add, Div, Mul, Sub};
+    fn run<T: Element>(
+        inputs: [&AnyTensor; 2],
+        y: &AnyTensor,
+        compute: impl Fn(&[T], &[T], &mut [T]) + Sync,
+    ) -> bool {
+        let operands = inputs.map(|x| Operand::<T>::new(x, y));
+        let [Operand::Direct(_), Operand::Direct(_)] = operands else { return false };
+        tiles(operands, y, |[a, b], y| compute(a, b, y));
+        true
+    }
+    match y.dtype() {
+        _ if !matches!(kind, Add | Sub | Mul | Div) => false,
+        DType::BF16 => run(inputs, y, |a, b, y| halves::arithmetic_bf16(kind, a, b, y)),
+        DType::F16 => run(inputs, y, |a, b, y| halves::arithmetic_f16(kind, a, b, y)),
+        _ => false,
+    }
+}
+
 pub(super) fn binary(op: &Binary, [a, b]: [&AnyTensor; 2], y: &AnyTensor) -> Result<()> {
+    if half_arithmetic(op.kind, [a, b], y) {
+        return Ok(());
+    }
     match a.dtype() {
         DType::F64 => float_binary::<f64>(op.kind, [Operand::new(a, y), Operand::new(b, y)], y),
         dtype if dtype.is_float() => {

@@ -116,9 +116,9 @@ macro_rules! real {
                     Trunc => map(x, y, |x| x.trunc()),
                     // NaN passes.
                     Relu => map(x, y, |x| if x < 0.0 { 0.0 } else { x }),
-                    Sigmoid => map(x, y, |x| Math::sigmoid::<I>(x)),
+                    Sigmoid => Math::sigmoid_all::<I>(x, y),
                     Tanh => map(x, y, |x| Math::tanh::<I>(x)),
-                    Gelu => map(x, y, |x| Math::gelu::<I>(x)),
+                    Gelu => Math::gelu_all::<I>(x, y),
                     GeluTanh => map(x, y, |x| Math::gelu_tanh::<I>(x)),
                     Silu => map(x, y, |x| Math::silu::<I>(x)),
                     Softplus => map(x, y, |x| Math::softplus::<I>(x)),

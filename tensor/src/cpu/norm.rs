@@ -16,39 +16,43 @@ use crate::{AnyTensor, Element};
 /// Rows whose share of a weight gradient is summed by one task.
 const GROUP: usize = 64;
 
-/// One row of layer normalisation; returns its mean and `1 / sqrt(var + epsilon)`.
-struct LayerRow<'a, T> {
+/// Rows of layer normalisation with their means and `1 / sqrt(var + epsilon)`.
+struct LayerRows<'a, T> {
+    n: usize,
     x: &'a [T],
     affine: Option<(&'a [T], &'a [T])>,
     epsilon: T,
     y: &'a mut [T],
+    mean: &'a mut [T],
+    rstd: &'a mut [T],
 }
 
-impl<T: Float> Kernel for LayerRow<'_, T> {
-    type Output = (T, T);
+impl<T: Float> Kernel for LayerRows<'_, T> {
+    type Output = ();
     #[inline(always)]
-    fn run<I: Isa>(self) -> (T, T) {
-        let LayerRow { x, affine, epsilon, y } = self;
-        let n = y.len();
-        let x = &x[..n];
+    fn run<I: Isa>(self) {
+        let LayerRows { n, x, affine, epsilon, y, mean, rstd } = self;
         let scale = T::ONE / T::from_f64(n as f64);
-        let mean = sum(x, |x| x) * scale;
-        let var = sum(x, |x| (x - mean) * (x - mean)) * scale;
-        let rstd = T::ONE / Float::sqrt(var + epsilon);
-        match affine {
-            Some((weight, bias)) => {
-                let (weight, bias) = (&weight[..n], &bias[..n]);
-                for i in 0..n {
-                    y[i] = ((x[i] - mean) * rstd).fused::<I>(weight[i], bias[i]);
+        for (i, (mean_out, rstd_out)) in mean.iter_mut().zip(rstd).enumerate() {
+            let (x, y) = (&x[i * n..(i + 1) * n], &mut y[i * n..(i + 1) * n]);
+            let mean = sum(x, |x| x) * scale;
+            let var = sum(x, |x| (x - mean) * (x - mean)) * scale;
+            let rstd = T::ONE / Float::sqrt(var + epsilon);
+            (*mean_out, *rstd_out) = (mean, rstd);
+            match affine {
+                Some((weight, bias)) => {
+                    let (weight, bias) = (&weight[..n], &bias[..n]);
+                    for i in 0..n {
+                        y[i] = ((x[i] - mean) * rstd).fused::<I>(weight[i], bias[i]);
+                    }
                 }
-            }
-            None => {
-                for i in 0..n {
-                    y[i] = (x[i] - mean) * rstd;
+                None => {
+                    for i in 0..n {
+                        y[i] = (x[i] - mean) * rstd;
+                    }
                 }
             }
         }
-        (mean, rstd)
     }
 }
 
@@ -63,16 +67,11 @@ pub(super) fn layer_norm(op: &LayerNorm, inputs: &[&AnyTensor], outputs: &[AnyTe
         let (count, epsilon) = (mean.len(), T::from_f64(op.epsilon));
         let [y, mean, rstd] = [&mut y, &mut mean, &mut rstd].map(|sink| Shared::new(sink));
         rows(count, n * 2, |range| {
-            for row in range {
-                let part = row * n..(row + 1) * n;
-                // SAFETY: rows do not overlap.
-                unsafe {
-                    let y = y.part(part.clone());
-                    let (m, r) = dispatch(LayerRow { x: &x[part], affine, epsilon, y });
-                    mean.set(row, m);
-                    rstd.set(row, r);
-                }
-            }
+            let part = range.start * n..range.end * n;
+            // SAFETY: the ranges of rows do not overlap.
+            let (y, mean, rstd) =
+                unsafe { (y.part(part.clone()), mean.part(range.clone()), rstd.part(range)) };
+            dispatch(LayerRows { n, x: &x[part], affine, epsilon, y, mean, rstd });
         });
     })
 }

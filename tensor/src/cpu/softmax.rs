@@ -5,7 +5,7 @@
 
 use super::access::{Dense, Sink, float_type};
 use super::float::Float;
-use super::fold::{LANES, max, sum, sum_padded, sum2, total};
+use super::fold::{max, sum, sum_padded, sum2};
 use super::loss::BLOCK;
 use super::parallel::{Shared, rows};
 use super::simd::{Isa, Kernel, dispatch};
@@ -40,8 +40,7 @@ impl<T: Float> Kernel for Rows<'_, T> {
         let Rows { log, n, x, y } = self;
         if !log && n >= LONG {
             for (x, y) in x.chunks_exact(n).zip(y.chunks_exact_mut(n)) {
-                let scale = T::ONE / exponentials::<T, I>(x, max(x), y);
-                y.iter_mut().for_each(|y| *y = *y * scale);
+                T::softmax::<I>(x, y);
             }
             return;
         }
@@ -65,28 +64,6 @@ impl<T: Float> Kernel for Rows<'_, T> {
             }
         }
     }
-}
-
-/// `y = e^(x - max)`, and their sum.
-#[inline(always)]
-fn exponentials<T: Float, I: Isa>(x: &[T], max: T, y: &mut [T]) -> T {
-    let mut lanes = [T::ZERO; LANES];
-    let ((blocks, x), (y_blocks, y)) = (x.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
-    for (x, y) in blocks.iter().zip(y_blocks) {
-        for i in 0..LANES {
-            y[i] = (x[i] - max).exp_below::<I>();
-            lanes[i] += y[i];
-        }
-    }
-    // The exponential of the padding is zero.
-    let mut last = [T::LOWEST; LANES];
-    last[..x.len()].copy_from_slice(x);
-    for i in 0..LANES {
-        last[i] = (last[i] - max).exp_below::<I>();
-        lanes[i] += last[i];
-    }
-    y.copy_from_slice(&last[..y.len()]);
-    total(lanes)
 }
 
 /// A strip of columns `inner` apart: `n` rows of at most [`STRIP`] elements.

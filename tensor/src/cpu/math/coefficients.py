@@ -121,6 +121,17 @@ def show(name, comment, fitted, real):
     print("    ];")
 
 
+def show_table(name, comment, fitted, real):
+    """A row for each power, in which an entry is a segment."""
+    rows, worst = fitted
+    kind = "f32" if real is np.float32 else "f64"
+    print(f"    /// {comment}: error {mp.nstr(worst, 2)}.")
+    print(f"    pub(in super::super) const {name}: [[{kind}; {len(rows[0])}]; {len(rows)}] = [")
+    for row in rows:
+        print(f"        [{', '.join(literal(c, real) for c in row)}],")
+    print("    ];")
+
+
 HALF_LN2 = log(2) / 2
 
 
@@ -219,6 +230,34 @@ def scaled_tail(a):
     return exp(a * a / 2) * erfc(a / sqrt(mpf(2))) / 2
 
 
+def power_set(count, real):
+    """2^(k / count) rounded, and what that lacks, in parts of it."""
+    exact = [mpf(2) ** (mpf(k) / count) for k in range(count)]
+    powers = [mpf(float(real(float(x)))) for x in exact]
+    rests = [mpf(float(real(float(x / power - 1)))) for x, power in zip(exact, powers)]
+    worst = max(abs(p * (1 + rest) / x - 1) for x, p, rest in zip(exact, powers, rests))
+    return [powers, rests], worst
+
+
+def gelu_set(width, count, degree, real):
+    """a times the mass of the normal distribution beyond a, in a - k width around k width."""
+    sets, worst = [], mpf(0)
+    for k in range(count):
+        centre = k * mpf(width)
+        done, error = fit(
+            lambda t: (t + centre) * erfc((t + centre) / sqrt(mpf(2))) / 2,
+            lambda t: 2 / ((t + centre) * erfc((t + centre) / sqrt(mpf(2)))),
+            -mpf(width) / 2 if k > 0 else mpf("1e-6"),
+            mpf(width) / 2,
+            degree,
+            real,
+            fixed=() if k > 0 else (0.0,),
+        )
+        sets.append(done)
+        worst = max(worst, error)
+    return list(zip(*sets)), worst
+
+
 def tail_set(k, offset, high, degree, real):
     """scaled_tail(a) = t P(t - offset) with t = 1 / (1 + k a)."""
 
@@ -230,6 +269,18 @@ def tail_set(k, offset, high, degree, real):
         lambda w: (w + offset) / scaled_tail(a_of(w + offset)),
         1 / (1 + mpf(k) * high) - offset,
         mpf(1) - offset,
+        degree,
+        real,
+    )
+
+
+def gelu_far_set(low, high, degree, real):
+    """a scaled_tail(a) in 1 / a^2."""
+    return fit(
+        lambda t: scaled_tail(1 / sqrt(t)) / sqrt(t),
+        lambda t: sqrt(t) / scaled_tail(1 / sqrt(t)),
+        1 / mpf(high) ** 2,
+        1 / mpf(low) ** 2,
         degree,
         real,
     )
@@ -346,8 +397,17 @@ SINGLE = [
      lambda: erfc_set(1, 4, mpf("2.5"), 14, np.float32)),
     ("TAIL_TOP", "exp(a^2/2) Phi(-a) for 0 <= a <= 14.5, numerator", lambda: TAIL[0]),
     ("TAIL_BOTTOM", "The denominator to `TAIL_TOP`", lambda: TAIL[1]),
+    ("GELU_FAR", "a exp(a^2/2) Phi(-a) in 1 / a^2 for 3.9375 <= a <= 14.5",
+     lambda: gelu_far_set("3.9375", "14.5", 5, np.float32)),
     ("SIN", "(sin(r) - r) / r^3 in r^2 for |r| <= pi/4", lambda: sin_set(2, np.float32)),
     ("COS", "(cos(r) - 1 + r^2/2) / r^4 in r^2 for |r| <= pi/4", lambda: cos_set(2, np.float32)),
+]
+
+TABLES = [
+    ("POWERS", "2^(k / 16), and what its rounding took away, in parts of it",
+     lambda: power_set(16, np.float32)),
+    ("GELU", "a Phi(-a) in a - k / 8 for |a - k / 8| <= 1/16, for each k",
+     lambda: gelu_set("0.125", 32, 4, np.float32)),
 ]
 
 DOUBLE = [
@@ -366,14 +426,17 @@ DOUBLE = [
 
 def main():
     print("//! Constants and polynomials, lowest degree first: the output of `coefficients.py`.")
-    for kind, extra, sets, real in (
-        ("single", single_constants, SINGLE, np.float32),
-        ("double", double_constants, DOUBLE, np.float64),
+    print("\n#![allow(clippy::approx_constant)]")
+    for kind, extra, sets, tables, real in (
+        ("single", single_constants, SINGLE, TABLES, np.float32),
+        ("double", double_constants, DOUBLE, [], np.float64),
     ):
         print(f"\npub(super) mod {kind} {{")
         extra()
         for name, comment, make in sets:
             show(name, comment, make(), real)
+        for name, comment, make in tables:
+            show_table(name, comment, make(), real)
         print("}")
 
 

@@ -3,7 +3,7 @@
 use std::f64::consts::SQRT_2;
 
 use super::coefficients::double::*;
-use super::{Isa, Math, composed};
+use super::{Isa, Math, composed, softmax};
 
 const SIGN: u64 = 1 << 63;
 const TWO_THIRDS: u64 = 0x3fe5_5555_5555_5555;
@@ -251,6 +251,11 @@ impl Math for f64 {
     #[inline(always)]
     fn pow<I: Isa>(self, y: f64) -> f64 {
         f64::powf(self, y)
+    }
+
+    #[inline(always)]
+    fn softmax<I: Isa>(x: &[f64], y: &mut [f64]) {
+        softmax::<f64, I>(x, y);
     }
 
     composed!(f64);

@@ -16,7 +16,7 @@
 //! | `log10`        | 1.4                | 2.2     |
 //! | `tanh`         | 1.5                | 1.5     |
 //! | `erf`          | 1.5                | 1.7     |
-//! | `sigmoid`      | 1.9                | 2.1     |
+//! | `sigmoid`      | 2.5                | 2.5     |
 //! | `silu`         | 3.2                | 3.2     |
 //! | `gelu`         | 5.8                | 6.4     |
 //! | `softplus`     | 2.0                | 2.0     |
@@ -28,11 +28,16 @@
 //! `gelu_grad`, `gelu_tanh`, `gelu_tanh_grad` and `silu_grad` are within 7 units or, where that is
 //! more, `2e-7 |x|`.
 //!
+//! For AVX-512 there are loops by hand, with tables in registers (`avx512`): `gelu_all` is within 3.0
+//! units, `sigmoid_all` within 1.5.
+//!
 //! NaN stays NaN; infinities, signed zeros and subnormal numbers follow C99, with the limits where
 //! C99 has no such function (`gelu(-inf)` is `-0`).
 //!
 //! `f64` serves to check `f32`: what is not own code there calls the standard library.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod coefficients;
 mod double;
 mod single;
@@ -40,6 +45,8 @@ pub(crate) mod special;
 #[cfg(test)]
 mod tests;
 
+use super::float::Float;
+use super::fold::{LANES, max, total};
 use super::simd::Isa;
 
 /// The elementary functions of a float type.
@@ -96,6 +103,54 @@ pub(crate) trait Math: Copy {
     fn tan_large(self) -> Self;
     /// `x^y` with the special cases of C99.
     fn pow<I: Isa>(self, y: Self) -> Self;
+    /// [`Math::gelu`] of every element: quicker where there is a loop made for the instruction set.
+    #[inline(always)]
+    fn gelu_all<I: Isa>(x: &[Self], y: &mut [Self]) {
+        map(x, y, |x| x.gelu::<I>());
+    }
+    /// As [`Math::gelu_all`], of [`Math::sigmoid`].
+    #[inline(always)]
+    fn sigmoid_all<I: Isa>(x: &[Self], y: &mut [Self]) {
+        map(x, y, |x| x.sigmoid::<I>());
+    }
+    /// The softmax of a row of at least 64 numbers.
+    fn softmax<I: Isa>(x: &[Self], y: &mut [Self]);
+}
+
+#[inline(always)]
+fn map<T: Copy>(x: &[T], y: &mut [T], f: impl Fn(T) -> T) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = f(x);
+    }
+}
+
+/// [`Math::softmax`] for any instruction set.
+#[inline(always)]
+fn softmax<T: Float, I: Isa>(x: &[T], y: &mut [T]) {
+    let scale = T::ONE / exponentials::<T, I>(x, max(x), y);
+    y.iter_mut().for_each(|y| *y = *y * scale);
+}
+
+/// `y = e^(x - max)`, and their sum.
+#[inline(always)]
+fn exponentials<T: Float, I: Isa>(x: &[T], max: T, y: &mut [T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let ((blocks, x), (y_blocks, y)) = (x.as_chunks::<LANES>(), y.as_chunks_mut::<LANES>());
+    for (x, y) in blocks.iter().zip(y_blocks) {
+        for i in 0..LANES {
+            y[i] = (x[i] - max).exp_below::<I>();
+            lanes[i] += y[i];
+        }
+    }
+    // The exponential of the padding is zero.
+    let mut last = [T::LOWEST; LANES];
+    last[..x.len()].copy_from_slice(x);
+    for i in 0..LANES {
+        last[i] = (last[i] - max).exp_below::<I>();
+        lanes[i] += last[i];
+    }
+    y.copy_from_slice(&last[..y.len()]);
+    total(lanes)
 }
 
 /// What both float types build in the same way. The type supplies, in the scope of the call:

@@ -7,7 +7,7 @@ use super::coefficients::double::{
     HALF_PI_1, HALF_PI_2, HALF_PI_3, HALF_PI_REST, POW_EXP2, POW_LOG2, TWO_OVER_PI,
 };
 use super::coefficients::single::*;
-use super::{Isa, Math, composed};
+use super::{Isa, Math, composed, map, softmax};
 use crate::cpu::simd::Baseline;
 
 const SIGN: u32 = 1 << 31;
@@ -16,15 +16,15 @@ const ONE: u32 = 0x3f80_0000;
 const TWO_THIRDS: u32 = 0x3f2a_aaab;
 /// A number to which adding a small one rounds that to an integer: the integer is then in the low
 /// bits, and subtracting this again gives it as a float. (SSE2 has no instruction that rounds.)
-const ROUND: f32 = 12_582_912.0;
+pub(super) const ROUND: f32 = 12_582_912.0;
 /// As [`ROUND`], in double precision.
 const ROUND_64: f64 = 6_755_399_441_055_744.0;
 /// `e^-a` is zero from 104 on; in `silu` it is multiplied by `a` before it gets there.
 const LAST: f32 = 115.0;
 /// The sigmoid is zero up to here.
-const SIGMOID_FIRST: f32 = -104.5;
+pub(super) const SIGMOID_FIRST: f32 = -104.5;
 /// `e^(-a^2/2)` is zero from here on.
-const NORMAL_LAST: f32 = 14.5;
+pub(super) const NORMAL_LAST: f32 = 14.5;
 /// The terms of `gelu_tanh`: `sqrt(8/pi)`, and that times 0.044715.
 const LINEAR: f32 = 1.595_769;
 const CUBIC: f32 = 0.071_354_814;
@@ -234,6 +234,14 @@ fn ln_1p_unit<I: Isa>(e: f32) -> f32 {
 #[inline(always)]
 fn fused<I: Isa>() -> bool {
     fma::<I>(1.0 + f32::EPSILON, 1.0 - f32::EPSILON, -1.0) != 0.0
+}
+
+/// Whether code for this set is compiled for AVX-512, and so runs only where `simd::level` found it:
+/// a constant. Whatever has registers of this width is AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn is_avx512<I: Isa>() -> bool {
+    I::F32_LANES == crate::cpu::simd::Avx512::F32_LANES
 }
 
 /// `x` less the nearest multiple of pi/2, and the multiple modulo `2^32`.
@@ -476,4 +484,34 @@ impl Math for f32 {
     }
 
     composed!(f32);
+
+    #[inline(always)]
+    fn gelu_all<I: Isa>(x: &[f32], y: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if is_avx512::<I>() {
+            // SAFETY: the processor has AVX-512, or this would not run.
+            return unsafe { super::avx512::gelu(x, y) };
+        }
+        map(x, y, |x| x.gelu::<I>());
+    }
+
+    #[inline(always)]
+    fn sigmoid_all<I: Isa>(x: &[f32], y: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if is_avx512::<I>() {
+            // SAFETY: the processor has AVX-512, or this would not run.
+            return unsafe { super::avx512::sigmoid(x, y) };
+        }
+        map(x, y, |x| x.sigmoid::<I>());
+    }
+
+    #[inline(always)]
+    fn softmax<I: Isa>(x: &[f32], y: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if is_avx512::<I>() {
+            // SAFETY: the processor has AVX-512, or this would not run.
+            return unsafe { super::avx512::softmax(x, y) };
+        }
+        softmax::<f32, I>(x, y);
+    }
 }

@@ -11,16 +11,28 @@ use super::Math;
 /// A function as a type, to be generic over both the instruction set and the float.
 trait Function {
     fn call<I: Isa, T: Math>(x: T) -> T;
+    #[inline(always)]
+    fn map<I: Isa, T: Math>(x: &[T], y: &mut [T]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = Self::call::<I, T>(x);
+        }
+    }
 }
 
 macro_rules! functions {
-    ($($name:ident $method:ident),*) => {$(
+    ($($name:ident $method:ident $(by $all:ident)?),*) => {$(
         struct $name;
         impl Function for $name {
             #[inline(always)]
             fn call<I: Isa, T: Math>(x: T) -> T {
                 x.$method::<I>()
             }
+            $(
+                #[inline(always)]
+                fn map<I: Isa, T: Math>(x: &[T], y: &mut [T]) {
+                    T::$all::<I>(x, y);
+                }
+            )?
         }
     )*};
 }
@@ -28,7 +40,7 @@ functions!(
     Exp exp, ExpBelow exp_below, ExpM1 exp_m1, Ln ln, Ln1p ln_1p, Log2 log2, Log10 log10, Tanh tanh, Erf erf,
     Sigmoid sigmoid, Gelu gelu, GeluGrad gelu_grad, GeluTanh gelu_tanh,
     GeluTanhGrad gelu_tanh_grad, Silu silu, SiluGrad silu_grad, Softplus softplus, Sin sin, Cos cos,
-    Tan tan
+    Tan tan, GeluAll gelu by gelu_all, SigmoidAll sigmoid by sigmoid_all
 );
 
 /// The loop under test.
@@ -38,9 +50,7 @@ impl<F: Function, T: Math> Kernel for Map<'_, F, T> {
     type Output = ();
     #[inline(always)]
     fn run<I: Isa>(self) {
-        for (y, &x) in self.1.iter_mut().zip(self.0) {
-            *y = F::call::<I, T>(x);
-        }
+        F::map::<I, T>(self.0, self.1);
     }
 }
 
@@ -181,8 +191,10 @@ sweeps! {
     tanh: Tanh, f64::tanh, ALL, ulps(2.0, 2.0);
     erf: Erf, libm::erf, ALL, ulps(2.0, 2.0);
     sigmoid: Sigmoid, right::sigmoid, ALL, ulps(2.0, 2.5);
+    sigmoid_all: SigmoidAll, right::sigmoid, ALL, ulps(2.0, 2.5);
     // Two polynomials, a quotient, an exponential function and three products add up.
     gelu: Gelu, right::gelu, ALL, ulps(6.0, 7.0);
+    gelu_all: GeluAll, right::gelu, ALL, ulps(6.0, 7.0);
     gelu_grad: GeluGrad, right::gelu_grad, ALL, Bound { absolute: 2e-7, ..ulps(6.0, 7.0) };
     // The argument of the exponential function is rounded: its error is multiplied by its size.
     gelu_tanh: GeluTanh, right::gelu_tanh, ALL, Bound { absolute: 6e-8, ..ulps(4.0, 4.0) };
@@ -316,10 +328,9 @@ fn special_values() {
     check::<Tanh>("tanh", &[(INF, 1.0), (-INF, -1.0), (f32::MAX, 1.0), (20.0, 1.0)]);
     check::<Erf>("erf", &[(0.0, 0.0), (-0.0, -0.0), (NAN, NAN)]);
     check::<Erf>("erf", &[(INF, 1.0), (-INF, -1.0), (f32::MAX, 1.0), (-20.0, -1.0)]);
-    check::<Sigmoid>(
-        "sigmoid",
-        &[(0.0, 0.5), (INF, 1.0), (-INF, 0.0), (NAN, NAN), (f32::MIN, 0.0), (-103.9, TINY)],
-    );
+    let half = [(0.0, 0.5), (INF, 1.0), (-INF, 0.0), (NAN, NAN), (f32::MIN, 0.0), (-103.9, TINY)];
+    check::<Sigmoid>("sigmoid", &half);
+    check::<SigmoidAll>("sigmoid_all", &half);
     check::<Softplus>(
         "softplus",
         &[
@@ -333,6 +344,8 @@ fn special_values() {
     );
     let unit = [(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -0.0), (NAN, NAN), (f32::MIN, -0.0)];
     check::<Gelu>("gelu", &unit);
+    check::<GeluAll>("gelu_all", &unit);
+    check::<GeluAll>("gelu_all", &[(-1e-45, -0.0), (f32::MAX, f32::MAX), (-15.0, -0.0)]);
     check::<GeluTanh>("gelu_tanh", &unit);
     check::<Silu>("silu", &unit);
     check::<Gelu>("gelu", &[(f32::MAX, f32::MAX)]);
@@ -347,6 +360,91 @@ fn special_values() {
     check::<Sin>("sin", &[(INF, NAN), (-INF, NAN)]);
     check::<Cos>("cos", &[(0.0, 1.0), (-0.0, 1.0), (INF, NAN), (-INF, NAN), (NAN, NAN)]);
     check::<Tan>("tan", &[(INF, NAN), (-INF, NAN)]);
+}
+
+/// Loops that take rare arguments apart give each element what it gets by itself, at any place, in
+/// any company and for any length.
+#[test]
+fn elements_do_not_depend_on_their_neighbours() {
+    fn check<F: Function>(name: &str, near: f32, rare: &[f32]) {
+        let mut bits = 1u32;
+        let x: Vec<f32> = (0..1000)
+            .map(|i| {
+                bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let plain = (bits >> 8) as f32 / (1 << 23) as f32 * near - near;
+                // None at first, then more and more.
+                if bits % 1000 < i / 2 { rare[i as usize % rare.len()] } else { plain }
+            })
+            .collect();
+        for level in levels() {
+            let alone: Vec<f32> = x.iter().flat_map(|&x| apply::<F, f32>(level, &[x])).collect();
+            for (start, end) in (0..200).map(|i| (i, 1000 - 3 * i)).chain((0..200).map(|i| (0, i)))
+            {
+                let y = apply::<F, f32>(level, &x[start..end]);
+                for ((&x, &y), &alone) in x[start..end].iter().zip(&y).zip(&alone[start..end]) {
+                    assert!(same(y.into(), alone.into()), "{name}({x:e}) = {y:e} at {level:?}");
+                }
+            }
+        }
+    }
+    let far = [4.0, -4.0, 3.9375, -3.9374998, 9.5, -9.5, -13.9, f32::MAX, f32::MIN, f32::NAN];
+    check::<GeluAll>("gelu", 3.9, &far);
+    check::<GeluAll>("gelu", 3.9, &[f32::INFINITY, f32::NEG_INFINITY, -6.0, 0.0, -0.0, 1e-45]);
+    check::<SigmoidAll>("sigmoid", 20.0, &[f32::INFINITY, -95.0, f32::NAN, f32::MIN, f32::MAX]);
+}
+
+struct Softmax<'a, T>(&'a [T], &'a mut [T]);
+
+impl<T: Math> Kernel for Softmax<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        T::softmax::<I>(self.0, self.1);
+    }
+}
+
+#[test]
+fn softmax_of_rows_of_any_length() {
+    let mut bits = 1u32;
+    for (n, spread) in (64..400).zip([1.0, 10.0, 80.0, 300.0, 1e30].into_iter().cycle()) {
+        let mut x: Vec<f32> = (0..n)
+            .map(|_| {
+                bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                ((bits >> 8) as f32 / (1 << 23) as f32 - 1.0) * spread
+            })
+            .collect();
+        // The largest is now here, now there.
+        x[bits as usize % n] = spread;
+        x[bits as usize / 7 % n] = f32::NEG_INFINITY;
+        let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let exp = |x: f32| (f64::from(x) - f64::from(max)).exp();
+        let total: f64 = x.iter().map(|&x| exp(x)).sum();
+        for level in levels() {
+            let mut y = vec![0.0; n];
+            run_at(level, Softmax(&x, &mut y));
+            for (&x, &y) in x.iter().zip(&y) {
+                // Subtracting the maximum rounds, and exponentials below the normal ones may be 0.
+                let units = 8.0 + f64::from((x - max).abs().min(90.0));
+                let (right, y) = (exp(x) / total, f64::from(y));
+                let allowed = right * units / 2f64.powi(24) + f64::from(f32::MIN_POSITIVE);
+                assert!(
+                    (y - right).abs() <= allowed,
+                    "{n}, {x:e} of {max:e}: {y:e}, not {right:e}"
+                );
+            }
+            for special in [f32::NAN, f32::INFINITY] {
+                for place in [0, n / 2, n - 1] {
+                    let mut x = x.clone();
+                    x[place] = special;
+                    run_at(level, Softmax(&x, &mut y));
+                    assert!(y[place].is_nan(), "{special} at {place} of {n}");
+                    assert!(y.iter().all(|y| y.is_nan() || special.is_infinite() && *y == 0.0));
+                }
+            }
+            run_at(level, Softmax(&vec![f32::NEG_INFINITY; n], &mut y));
+            assert!(y.iter().all(|y| y.is_nan()));
+        }
+    }
 }
 
 #[test]

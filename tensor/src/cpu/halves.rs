@@ -1,19 +1,17 @@
-//! Half types to and from `f32`, a run at a time, and their arithmetic.
+//! Half types to and from `f32`, a run at a time.
 
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::elementwise::{BinaryLoop, map2};
 use super::simd::{Isa, Kernel, dispatch};
-use crate::op::BinaryKind;
 
 #[inline(always)]
-fn widen(x: bf16) -> f32 {
+pub(super) fn widen(x: bf16) -> f32 {
     f32::from_bits(u32::from(x.to_bits()) << 16)
 }
 
 #[inline(always)]
-fn narrow(x: f32) -> bf16 {
+pub(super) fn narrow(x: f32) -> bf16 {
     let bits = x.to_bits();
     // To the nearest, halves to even; a carry goes into the exponent, as it must.
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
@@ -81,62 +79,13 @@ pub(super) fn narrow_f16(x: &[f32], y: &mut [f16]) {
     y.convert_from_f32_slice(x);
 }
 
-struct Bf16Arithmetic<'a> {
-    kind: BinaryKind,
-    a: &'a [bf16],
-    b: &'a [bf16],
-    y: &'a mut [bf16],
-}
-
-impl Kernel for Bf16Arithmetic<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let Self { kind, a, b, y } = self;
-        match kind {
-            BinaryKind::Add => map2(a, b, y, |a, b| narrow(widen(a) + widen(b))),
-            BinaryKind::Sub => map2(a, b, y, |a, b| narrow(widen(a) - widen(b))),
-            BinaryKind::Mul => map2(a, b, y, |a, b| narrow(widen(a) * widen(b))),
-            BinaryKind::Div => map2(a, b, y, |a, b| narrow(widen(a) / widen(b))),
-            kind => unreachable!("{kind:?} is no arithmetic"),
-        }
-    }
-}
-
-/// Adds, subtracts, multiplies or divides runs of one length.
-#[inline]
-pub(super) fn arithmetic_bf16(kind: BinaryKind, a: &[bf16], b: &[bf16], y: &mut [bf16]) {
-    dispatch(Bf16Arithmetic { kind, a, b, y });
-}
-
-/// As [`arithmetic_bf16`].
-pub(super) fn arithmetic_f16(kind: BinaryKind, a: &[f16], b: &[f16], y: &mut [f16]) {
-    #[cfg(target_arch = "x86_64")]
-    if super::simd::level() == super::simd::Level::Avx512 {
-        // SAFETY: the processor has AVX-512.
-        return unsafe { avx512::arithmetic_f16(kind, a, b, y) };
-    }
-    // Short runs, which stay in registers or close to them.
-    const RUN: usize = 64;
-    let mut wide = [[0.0; RUN]; 3];
-    for ((a, b), y) in a.chunks(RUN).zip(b.chunks(RUN)).zip(y.chunks_mut(RUN)) {
-        let [x, z, sum] = wide.each_mut().map(|wide| &mut wide[..y.len()]);
-        widen_f16(a, x);
-        widen_f16(b, z);
-        dispatch(BinaryLoop { kind, a: x, b: z, y: &mut *sum });
-        narrow_f16(sum, y);
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
-mod avx512 {
+pub(super) mod avx512 {
     use core::arch::x86_64::*;
 
     use half::f16;
 
-    use crate::op::BinaryKind;
-
-    const LANES: usize = 16;
+    pub(in crate::cpu) const LANES: usize = 16;
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn widen_f16(x: &[f16], y: &mut [f32]) {
@@ -161,37 +110,8 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f")]
-    pub(super) fn arithmetic_f16(kind: BinaryKind, a: &[f16], b: &[f16], y: &mut [f16]) {
-        match kind {
-            BinaryKind::Add => zip(a, b, y, |a, b| a + b),
-            BinaryKind::Sub => zip(a, b, y, |a, b| a - b),
-            BinaryKind::Mul => zip(a, b, y, |a, b| a * b),
-            BinaryKind::Div => zip(a, b, y, |a, b| a / b),
-            kind => unreachable!("{kind:?} is no arithmetic"),
-        }
-    }
-
-    #[target_feature(enable = "avx512f")]
     #[inline]
-    fn zip(a: &[f16], b: &[f16], y: &mut [f16], f: impl Fn(f32, f32) -> f32) {
-        let of = |a: &[f16; LANES], b: &[f16; LANES]| {
-            let (a, b) = (widen(a), widen(b));
-            narrow(&std::array::from_fn(|i| f(a[i], b[i])))
-        };
-        let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-        let (y, y_tail) = y.as_chunks_mut::<LANES>();
-        for ((a, b), y) in a.iter().zip(b).zip(y) {
-            *y = of(a, b);
-        }
-        let mut last = [[f16::ONE; LANES]; 2];
-        last[0][..a_tail.len()].copy_from_slice(a_tail);
-        last[1][..b_tail.len()].copy_from_slice(b_tail);
-        y_tail.copy_from_slice(&of(&last[0], &last[1])[..y_tail.len()]);
-    }
-
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    fn widen(x: &[f16; LANES]) -> [f32; LANES] {
+    pub(in crate::cpu) fn widen(x: &[f16; LANES]) -> [f32; LANES] {
         let mut y = [0.0; LANES];
         // SAFETY: both are arrays of 16 numbers.
         unsafe {
@@ -203,7 +123,7 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn narrow(x: &[f32; LANES]) -> [f16; LANES] {
+    pub(in crate::cpu) fn narrow(x: &[f32; LANES]) -> [f16; LANES] {
         let mut y = [f16::ZERO; LANES];
         // SAFETY: as above.
         unsafe {

@@ -1,6 +1,7 @@
 //! Elementwise operations: one loop per function over the slices of a tile.
 
 use super::access::{Compute, Sink};
+use super::half_arithmetic::half_arithmetic;
 use super::math::{Math, special};
 use super::parallel::{CHUNK, Shared, chunks};
 use super::simd::{Isa, Kernel, dispatch};
@@ -210,43 +211,6 @@ impl<T: Real> Kernel for UnaryLoop<'_, T> {
     }
 }
 
-/// A function of a block in the cache, while memory that is read next is on its way.
-pub(super) struct AheadLoop<'a, T> {
-    pub kind: UnaryKind,
-    pub x: &'a [T],
-    pub y: &'a mut [T],
-    /// Where the next block of each input begins.
-    pub next: &'a [*const T],
-}
-
-impl<T: Real> Kernel for AheadLoop<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        /// Elements between calls for memory.
-        const RUN: usize = 64;
-        for (i, (x, y)) in self.x.chunks(RUN).zip(self.y.chunks_mut(RUN)).enumerate() {
-            for first in self.next {
-                let first = first.wrapping_add(i * RUN);
-                (0..RUN).step_by(64 / size_of::<T>()).for_each(|j| prefetch(first.wrapping_add(j)));
-            }
-            T::unary::<I>(self.kind, x, y);
-        }
-    }
-}
-
-/// Asks for a line of memory that will be read.
-#[inline(always)]
-fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of any address is harmless.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    let _ = address;
-}
-
 pub(super) struct BinaryLoop<'a, T> {
     pub kind: BinaryKind,
     pub a: &'a [T],
@@ -319,6 +283,9 @@ fn float_binary<T: Real>(kind: BinaryKind, operands: [Operand<'_, T>; 2], y: &An
 }
 
 pub(super) fn binary(op: &Binary, [a, b]: [&AnyTensor; 2], y: &AnyTensor) -> Result<()> {
+    if half_arithmetic(op.kind, [a, b], y) {
+        return Ok(());
+    }
     match a.dtype() {
         DType::F64 => float_binary::<f64>(op.kind, [Operand::new(a, y), Operand::new(b, y)], y),
         dtype if dtype.is_float() => {

@@ -9,11 +9,11 @@ use smallvec::SmallVec;
 use super::Cpu;
 use super::access::pointer;
 use super::elementwise::{
-    AheadLoop, BackwardLoop, BinaryLoop, Real, has_scalar_loop, map, map2, order, scalar_loop,
+    BackwardLoop, BinaryLoop, Real, has_scalar_loop, map, map2, order, scalar_loop,
 };
 use super::halves::{narrow_bf16, narrow_f16, widen_bf16, widen_f16};
 use super::parallel::{CHUNK, chunks};
-use super::simd::dispatch;
+use super::simd::{Isa, Kernel, dispatch};
 use super::tile::Operand;
 use crate::apply::compose;
 use crate::op::{Arg, BinaryKind, Fused, Link, Meta, Op, UnaryKind};
@@ -308,4 +308,41 @@ fn compute<T: Number>(
         (op, _) => unreachable!("{op:?} is no link"),
     }
     T::round(y, stage.dtype);
+}
+
+/// A function of a block in the cache, while memory that is read next is on its way.
+struct AheadLoop<'a, T> {
+    kind: UnaryKind,
+    x: &'a [T],
+    y: &'a mut [T],
+    /// Where the next block of each input begins.
+    next: &'a [*const T],
+}
+
+impl<T: Real> Kernel for AheadLoop<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        /// Elements between calls for memory.
+        const RUN: usize = 64;
+        for (i, (x, y)) in self.x.chunks(RUN).zip(self.y.chunks_mut(RUN)).enumerate() {
+            for first in self.next {
+                let first = first.wrapping_add(i * RUN);
+                (0..RUN).step_by(64 / size_of::<T>()).for_each(|j| prefetch(first.wrapping_add(j)));
+            }
+            T::unary::<I>(self.kind, x, y);
+        }
+    }
+}
+
+/// Asks for a line of memory that will be read.
+#[inline(always)]
+fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    let _ = address;
 }

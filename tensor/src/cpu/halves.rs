@@ -5,6 +5,21 @@ use half::{bf16, f16};
 
 use super::simd::{Isa, Kernel, dispatch};
 
+#[inline(always)]
+pub(super) fn widen(x: bf16) -> f32 {
+    f32::from_bits(u32::from(x.to_bits()) << 16)
+}
+
+#[inline(always)]
+pub(super) fn narrow(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    // To the nearest, halves to even; a carry goes into the exponent, as it must.
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    let quiet_nan = bits >> 16 | 0x40;
+    let is_nan = bits & 0x7fff_ffff > 0x7f80_0000;
+    bf16::from_bits(if is_nan { quiet_nan } else { rounded } as u16)
+}
+
 struct WidenBf16<'a>(&'a [bf16], &'a mut [f32]);
 
 impl Kernel for WidenBf16<'_> {
@@ -12,7 +27,7 @@ impl Kernel for WidenBf16<'_> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         for (y, &x) in self.1.iter_mut().zip(self.0) {
-            *y = f32::from_bits(u32::from(x.to_bits()) << 16);
+            *y = widen(x);
         }
     }
 }
@@ -24,12 +39,7 @@ impl Kernel for NarrowBf16<'_> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         for (y, &x) in self.1.iter_mut().zip(self.0) {
-            let bits = x.to_bits();
-            // To the nearest, halves to even; a carry goes into the exponent, as it must.
-            let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-            let quiet_nan = bits >> 16 | 0x40;
-            let is_nan = bits & 0x7fff_ffff > 0x7f80_0000;
-            *y = bf16::from_bits(if is_nan { quiet_nan } else { rounded } as u16);
+            *y = narrow(x);
         }
     }
 }
@@ -70,12 +80,12 @@ pub(super) fn narrow_f16(x: &[f32], y: &mut [f16]) {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod avx512 {
+pub(super) mod avx512 {
     use core::arch::x86_64::*;
 
     use half::f16;
 
-    const LANES: usize = 16;
+    pub(in crate::cpu) const LANES: usize = 16;
 
     #[target_feature(enable = "avx512f")]
     pub(super) fn widen_f16(x: &[f16], y: &mut [f32]) {
@@ -101,7 +111,7 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn widen(x: &[f16; LANES]) -> [f32; LANES] {
+    pub(in crate::cpu) fn widen(x: &[f16; LANES]) -> [f32; LANES] {
         let mut y = [0.0; LANES];
         // SAFETY: both are arrays of 16 numbers.
         unsafe {
@@ -113,7 +123,7 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn narrow(x: &[f32; LANES]) -> [f16; LANES] {
+    pub(in crate::cpu) fn narrow(x: &[f32; LANES]) -> [f16; LANES] {
         let mut y = [f16::ZERO; LANES];
         // SAFETY: as above.
         unsafe {

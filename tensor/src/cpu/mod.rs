@@ -19,6 +19,7 @@ mod float;
 mod fold;
 mod fused;
 mod gemm;
+mod half_arithmetic;
 mod halves;
 mod index;
 mod integer;

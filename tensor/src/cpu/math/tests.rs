@@ -190,8 +190,8 @@ sweeps! {
     log10: Log10, f64::log10, ALL, ulps(1.5, 3.0);
     tanh: Tanh, f64::tanh, ALL, ulps(2.0, 2.0);
     erf: Erf, libm::erf, ALL, ulps(2.0, 2.0);
-    sigmoid: Sigmoid, right::sigmoid, ALL, ulps(2.0, 2.5);
-    sigmoid_all: SigmoidAll, right::sigmoid, ALL, ulps(2.0, 2.5);
+    sigmoid: Sigmoid, right::sigmoid, ALL, ulps(2.5, 2.5);
+    sigmoid_all: SigmoidAll, right::sigmoid, ALL, ulps(2.5, 2.5);
     // Two polynomials, a quotient, an exponential function and three products add up.
     gelu: Gelu, right::gelu, ALL, ulps(6.0, 7.0);
     gelu_all: GeluAll, right::gelu, ALL, ulps(6.0, 7.0);

@@ -76,13 +76,35 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
         record(Applied { op, inputs, alike: false, caller: Location::caller() }, &mut outputs)?;
         return Ok(outputs);
     }
-    if watched()
-        && let Some(mut outputs) = fuse::link(op, inputs)?
-    {
-        record(Applied { op, inputs, alike: false, caller: Location::caller() }, &mut outputs)?;
-        fuse::follow(&outputs[0]);
-        return Ok(outputs);
+    if watched() && fuse::recording() {
+        return apply_noted(op, inputs, Location::caller());
     }
+    apply_now(op, inputs, Location::caller())
+}
+
+/// As [`apply`], inside of [`fuse`](crate::fuse()).
+#[cold]
+fn apply_noted(
+    op: &Op,
+    inputs: &[&AnyTensor],
+    caller: &'static Location<'static>,
+) -> Result<Outputs> {
+    let Some(mut outputs) = fuse::link(op, inputs)? else {
+        return apply_now(op, inputs, caller);
+    };
+    record(Applied { op, inputs, alike: false, caller }, &mut outputs)?;
+    fuse::follow(&outputs[0]);
+    Ok(outputs)
+}
+
+/// As [`apply`], for what is no view and in the right precision.
+#[inline]
+fn apply_now(
+    op: &Op,
+    inputs: &[&AnyTensor],
+    caller: &'static Location<'static>,
+) -> Result<Outputs> {
+    let first = inputs[0];
     let alike = op.spec().preserves_meta(first.dtype(), inputs.len())
         && first.is_dense()
         && inputs[1..].iter().all(|input| input.is_like(first));
@@ -93,9 +115,9 @@ pub fn apply(op: &Op, inputs: &[&AnyTensor]) -> Result<Outputs> {
     };
     run(op, inputs, &outputs)?;
     if crate::anomaly::detects_anomaly() {
-        crate::anomaly::check(op.spec().name(), inputs, &outputs, Location::caller())?;
+        crate::anomaly::check(op.spec().name(), inputs, &outputs, caller)?;
     }
-    record(Applied { op, inputs, alike, caller: Location::caller() }, &mut outputs)?;
+    record(Applied { op, inputs, alike, caller }, &mut outputs)?;
     Ok(outputs)
 }
 

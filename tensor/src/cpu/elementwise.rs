@@ -283,10 +283,8 @@ fn float_binary<T: Real>(kind: BinaryKind, operands: [Operand<'_, T>; 2], y: &An
 }
 
 pub(super) fn binary(op: &Binary, [a, b]: [&AnyTensor; 2], y: &AnyTensor) -> Result<()> {
-    if half_arithmetic(op.kind, [a, b], y) {
-        return Ok(());
-    }
     match a.dtype() {
+        DType::F16 | DType::BF16 if half_arithmetic(op.kind, [a, b], y) => {}
         DType::F64 => float_binary::<f64>(op.kind, [Operand::new(a, y), Operand::new(b, y)], y),
         dtype if dtype.is_float() => {
             float_binary::<f32>(op.kind, [Operand::new(a, y), Operand::new(b, y)], y)

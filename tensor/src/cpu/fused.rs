@@ -88,34 +88,10 @@ impl Number for f64 {
     fn round(_: &mut [f64], _: DType) {}
 }
 
-/// Memory for blocks.
-///
-/// They start at different places of a page: where the low 12 bits of two addresses agree, the
-/// processor takes a load for one of what was just stored to the other, and waits.
-struct Arena<T> {
-    pages: Vec<Page<T>>,
-    blocks: usize,
-}
-
+/// Numbers of a block, in lines of the cache of their own.
 #[derive(Clone)]
-#[repr(align(4096))]
-struct Page<T>([T; BLOCK]);
-
-impl<T: Number> Arena<T> {
-    fn new(blocks: usize) -> Self {
-        Self { pages: vec![Page([T::default(); BLOCK]); 2 * blocks + 1], blocks }
-    }
-
-    fn blocks(&mut self) -> impl Iterator<Item = &mut [T]> {
-        let (all, first) = (self.pages.len() * BLOCK, self.pages.as_mut_ptr());
-        // SAFETY: pages are arrays without gaps: their size is a multiple of their alignment.
-        let numbers = unsafe { std::slice::from_raw_parts_mut(first.cast::<T>(), all) };
-        // Whole lines of the cache.
-        let apart = BLOCK / (self.blocks + 1) / 16 * 16;
-        let blocks = numbers[apart..].chunks_exact_mut(BLOCK + apart);
-        blocks.map(|block| &mut block[..BLOCK])
-    }
-}
+#[repr(align(64))]
+struct Block<T>([T; BLOCK]);
 
 /// Where the numbers of an input come from.
 enum Source<'a, T> {
@@ -211,8 +187,9 @@ impl<'a, T: Number> Plan<'a, T> {
     fn run(&self) {
         chunks(self.elements, CHUNK, |chunk| {
             let gathered = self.inputs.iter().filter(|input| !input.is_direct()).count();
-            let mut arena = Arena::new(gathered + self.buffers + 1);
-            let mut blocks = arena.blocks();
+            let count = gathered + self.buffers + 1;
+            let mut blocks = vec![Block([T::default(); BLOCK]); count];
+            let mut blocks = blocks.iter_mut().map(|block| &mut block.0[..]);
             let number = blocks.next().expect("one is for numbers");
             let mut gathered: Vec<&mut [T]> = self
                 .inputs

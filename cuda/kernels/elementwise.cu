@@ -18,15 +18,6 @@ struct Params {
     u32 operation;
 };
 
-// A divisor: a whole one must not be zero.
-__device__ __forceinline__ f32 divisor(const Params&, f32 x) { return x; }
-__device__ __forceinline__ f64 divisor(const Params&, f64 x) { return x; }
-template <class W> __device__ __forceinline__ W divisor(const Params& p, W x) {
-    if (x != 0) return x;
-    report(p.fault, DIVISION_FAULT, p.operation, 0, 0);
-    return 1;
-}
-
 __device__ __forceinline__ Y compute(const Params& p, i64 i, X0 a, X1 b, X2 c) {
     auto x0 = wide(a);
     auto x1 = wide(b);

@@ -242,9 +242,14 @@ impl Kernels<'_> {
 
     /// Where a kernel reports an error, and the number of this operation.
     pub fn fault(&self) -> (u64, u32) {
+        self.fault_of(self.op)
+    }
+
+    /// The same for a part of this operation that is one by itself.
+    pub fn fault_of(&self, op: &'static str) -> (u64, u32) {
         let mut names = self.backend.operations.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = names.iter().position(|&name| name == self.op).unwrap_or_else(|| {
-            names.push(self.op);
+        let number = names.iter().position(|&name| name == op).unwrap_or_else(|| {
+            names.push(op);
             names.len() - 1
         });
         (self.backend.fault as u64, number as u32)

@@ -45,11 +45,7 @@ impl Cache {
     /// The file for a source, an architecture and a version of NVRTC.
     pub fn file(&self, source: &str, architecture: &str, compiler: (u32, u32)) -> PathBuf {
         let version = format!("{}.{}", compiler.0, compiler.1);
-        let parts = [FORMAT, &version, architecture, source];
-        let hash = parts.iter().fold(FNV_OFFSET, |hash, part| {
-            // The length keeps neighbours apart.
-            hash_on(hash_on(hash, &part.len().to_le_bytes()), part.as_bytes())
-        });
+        let hash = hash([FORMAT, &version, architecture, source]);
         self.folder.join(format!("{hash:032x}.cubin"))
     }
 
@@ -81,6 +77,14 @@ impl Cache {
 // FNV-1a in 128 bits (Fowler, Noll and Vo): the same in every version of Rust.
 const FNV_OFFSET: u128 = 0x6c62272e07bb014262b821756295c58d;
 const FNV_PRIME: u128 = 0x0000000001000000000000000000013b;
+
+/// The same for the same texts in the same order.
+pub(crate) fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u128 {
+    texts.into_iter().fold(FNV_OFFSET, |hash, text| {
+        // The length keeps neighbours apart.
+        hash_on(hash_on(hash, &text.len().to_le_bytes()), text.as_bytes())
+    })
+}
 
 fn hash_on(hash: u128, bytes: &[u8]) -> u128 {
     bytes.iter().fold(hash, |hash, &byte| (hash ^ u128::from(byte)).wrapping_mul(FNV_PRIME))

@@ -9,6 +9,10 @@ use crate::library::Library::Nvrtc;
 /// NVRTC_ERROR_INVALID_OPTION: an architecture that this NVRTC does not know.
 const INVALID_OPTION: c_int = 5;
 
+/// A source that begins with this line is compiled without joining a product and a sum into one
+/// instruction, which would round once.
+pub(crate) const EXACT: &str = "// --fmad=false\n";
+
 /// What came out of the compiler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cubin {
@@ -74,6 +78,7 @@ pub fn compile(name: &str, source: &str, architecture: &str) -> Result<Cubin, Co
         "--std=c++17".into(),
         // Registers, spills and shared memory go into the log.
         "--ptxas-options=-v".into(),
+        format!("--fmad={}", !source.starts_with(EXACT)),
     ];
     let options: Result<Vec<CString>, _> = options.iter().map(|option| text(option)).collect();
     match program.compile(&options?)? {

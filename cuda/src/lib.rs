@@ -16,7 +16,8 @@
 //! - `runtime`: the seam to what runs kernels; `gpu` is one, the emulator of the tests another.
 //! - `gemm`, `blaslt`: matrix products by cuBLASLt, where it is installed.
 //! - `graph`, `recorder`: kernels that are started together; `timer`: how long they take.
-//! - `backend`, `alloc`, `staging`: the seam to tensors and their memory; `ops`: from operations to kernels; `geometry`: grids.
+//! - `backend`, `alloc`, `staging`: the seam to tensors and their memory; `ops`: from operations to
+//!   kernels, which for a chain is generated; `geometry`: grids.
 //!
 //! Decompositions of matrices have no kernels yet: they are errors that say so, and nothing is
 //! computed on the CPU behind the user's back. Batch norm and recurrent cells are composed of other

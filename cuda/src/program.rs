@@ -1,6 +1,8 @@
 //! Kernels as text: a family is a file under `kernels/`, a program is one member of it, chosen by
 //! definitions in front of the file.
 
+use crate::compile::EXACT;
+
 /// A file of kernels with the files that it builds on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {
@@ -32,6 +34,7 @@ const RANDOM: &str = kernels!("random.cuh");
 const BLOCK: &str = kernels!("block.cuh");
 const INDEX: &str = kernels!("index.cuh");
 const MMA: &str = kernels!("mma.cuh");
+const DIVISOR: &str = kernels!("divisor.cuh");
 const LAWS: &str = kernels!("laws.cuh");
 const COMPLEX: &str = kernels!("complex.cuh");
 
@@ -64,9 +67,11 @@ macro_rules! families {
 
 families! {
     /// One output element for each input element.
-    ELEMENTWISE = "elementwise", [COMMON, MATH, SPECIAL, CAST, RANDOM], false, (7, 5);
+    ELEMENTWISE = "elementwise", [EXACT, COMMON, MATH, SPECIAL, CAST, DIVISOR, RANDOM], false, (7, 5);
     /// The same for complex numbers.
     ELEMENTWISE_COMPLEX = "elementwise" as "elementwise_complex", [COMMON, MATH, COMPLEX, CAST], false, (7, 5);
+    /// Chains of elementwise functions, with the bits that they give one by one.
+    FUSED = "fused", [EXACT, COMMON, MATH, SPECIAL, CAST, DIVISOR], false, (7, 5);
     /// Random numbers whose law differs from element to element.
     SAMPLE = "elementwise" as "sample", [COMMON, MATH, CAST, RANDOM, LAWS], false, (7, 5);
     /// Indices drawn by weight.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kiln_cuda::{Cuda, Graph, Timer, reset_peak_memory};
-use kiln_tensor::{Device, Tensor};
+use kiln_tensor::{Device, Tensor, activation, fuse};
 
 /// The log of the stand-in; where it is set, this process has the stand-in for a driver.
 const LOG: &str = "FAKE_CUDA_LOG";
@@ -56,6 +56,22 @@ fn kernels_are_started_together(device: &Device) {
     let [first, second] = same_each_time(device, || drop((x.exp() * 2.0 + &x).sum()));
     assert_eq!((count(&first, "instantiate"), count(&first, "update")), (1, 0));
     assert_eq!((count(&second, "instantiate"), count(&second, "update")), (0, 1));
+}
+
+fn a_chain_is_one_kernel(device: &Device) {
+    let x = Tensor::<1>::ones([1000], device);
+    let row = Tensor::<1>::ones([1], device).expand([1000]);
+    let kernels = |number: f32, y: &Tensor<1>| {
+        noted();
+        drop(fuse(|| activation::gelu(&x * y + number) * &x));
+        let log: Vec<String> =
+            noted().into_iter().filter(|line| line.starts_with("kernel")).collect();
+        assert_eq!(log.len(), 1, "{log:?}");
+        log
+    };
+    let first = kernels(1.0, &x);
+    assert_eq!(kernels(2.0, &x), first, "numbers are parameters");
+    assert_ne!(kernels(1.0, &row), first, "what lies otherwise is read otherwise");
 }
 
 fn what_can_not_be_recorded_is_done_in_its_place(device: &Device) {
@@ -190,6 +206,7 @@ fn the_driver_is_asked_for_the_same_in_the_same_order() {
     }
     let device = &Device::cuda(0).unwrap();
     kernels_are_started_together(device);
+    a_chain_is_one_kernel(device);
     what_can_not_be_recorded_is_done_in_its_place(device);
     other_kernels_are_another_graph(device);
     a_panic_ends_the_recording(device);

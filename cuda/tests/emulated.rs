@@ -289,7 +289,7 @@ fn kernels_without_their_barriers_have_races() {
 }
 
 /// Operations that between them use every family of kernels, those with barriers first.
-const FAMILIES: [&str; 24] = [
+const FAMILIES: [&str; 25] = [
     "sum",
     "argmax",
     "matmul",
@@ -305,6 +305,7 @@ const FAMILIES: [&str; 24] = [
     "max_pool2d",
     "max_pool2d_backward",
     "mul",
+    "fused",
     "cat",
     "unview",
     "gather",

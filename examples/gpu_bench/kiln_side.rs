@@ -122,10 +122,13 @@ pub fn make(request: &Request, device: &Device) -> Calls {
                 module::linear_activation(x, weight, Some(bias), Some(activation))
             })
         }
-        Workload::Chain { precision, elements } => {
+        Workload::Chain { precision, elements, fused } => {
             let number = || from.random([elements], precision.dtype());
             let numbers = from.sets(|| [number(), number(), number(), number()]);
-            forward(numbers, |[a, b, c, d]| activation::gelu(a * b + c) * d)
+            forward(numbers, move |[a, b, c, d]| {
+                let compute = || activation::gelu(a * b + c) * d;
+                if fused { fuse(compute) } else { compute() }
+            })
         }
         Workload::Softmax { precision, rows, columns } => {
             let x = from.sets(|| from.random([rows, columns], precision.dtype()));

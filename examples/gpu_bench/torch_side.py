@@ -156,7 +156,7 @@ def linear(sets, gelu, rows, inputs, outputs, backward):
     return passes(parts, lambda x, w, b: F.gelu(F.linear(x, w, b), approximate=form), backward)
 
 
-def chain(sets, precision, elements):
+def chain(sets, precision, elements, fused):
     numbers = [[random(elements, dtype=DTYPES[precision]) for _ in "abcd"] for _ in range(sets)]
     return forward(numbers, lambda a, b, c, d: F.gelu(a * b + c) * d)
 

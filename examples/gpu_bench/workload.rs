@@ -65,10 +65,11 @@ pub enum Workload {
         outputs: usize,
         backward: bool,
     },
-    /// `gelu(a b + c) d`.
+    /// `gelu(a b + c) d`. `fused`: in one pass, which in PyTorch comes with compilation.
     Chain {
         precision: Precision,
         elements: usize,
+        fused: bool,
     },
     Softmax {
         precision: Precision,
@@ -211,7 +212,9 @@ impl Workload {
             all.push(Self::Attention { batch, heads, time, width, backward });
         }
         for precision in [Bf16, F32] {
-            all.push(Self::Chain { precision, elements: tokens * pick(3072, 24) });
+            for fused in [false, true] {
+                all.push(Self::Chain { precision, elements: tokens * pick(3072, 24), fused });
+            }
             let (rows, columns) = (pick(16 * 12 * 1024, 40), pick(1024, 33));
             all.push(Self::Softmax { precision, rows, columns });
             for backward in [false, true] {
@@ -270,7 +273,10 @@ impl Workload {
                 let gelu = if *gelu == Gelu::Tanh { "" } else { "_erf" };
                 format!("gelu{gelu}_{rows}x{inputs}x{outputs}{}", pass(backward))
             }
-            Self::Chain { precision, .. } => format!("chain_gelu_muladd_{}", precision.name()),
+            Self::Chain { precision, fused, .. } => {
+                let fused = if *fused { "_fused" } else { "" };
+                format!("chain_gelu_muladd_{}{fused}", precision.name())
+            }
             Self::Softmax { precision, rows, columns } => {
                 format!("softmax_{}_{rows}x{columns}", precision.name())
             }
@@ -315,7 +321,7 @@ impl Workload {
             Self::Copy { elements } => 4 * elements,
             Self::Matmul { precision, m, k, n } => precision.bytes() * (m * k + k * n),
             Self::Linear { rows, inputs, outputs, .. } => 2 * inputs * (rows + outputs),
-            Self::Chain { precision, elements } => precision.bytes() * 4 * elements,
+            Self::Chain { precision, elements, .. } => precision.bytes() * 4 * elements,
             Self::Softmax { precision, rows, columns }
             | Self::LayerNorm { precision, rows, columns, .. } => {
                 precision.bytes() * rows * columns
@@ -337,7 +343,7 @@ impl Workload {
     pub fn least_bytes(&self) -> usize {
         match *self {
             Self::Copy { elements } => 8 * elements,
-            Self::Chain { precision, elements } => precision.bytes() * 5 * elements,
+            Self::Chain { precision, elements, .. } => precision.bytes() * 5 * elements,
             Self::Softmax { precision, rows, columns } => precision.bytes() * 2 * rows * columns,
             // Backward reads the input, and the gradient of the result.
             Self::LayerNorm { precision, rows, columns, backward } => {

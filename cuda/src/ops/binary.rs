@@ -1,21 +1,14 @@
 //! Functions of two elements, or of an element and a number, and comparisons.
 
-use kiln_tensor::op::{Binary, BinaryKind, BinaryScalar};
-use kiln_tensor::{AnyTensor, DType, Result, Scalar};
+use kiln_tensor::op::{BinaryKind, BinaryScalar};
+use kiln_tensor::{DType, Scalar};
 
-use super::elementwise::{COMPLEX, FLOATS, Function, INTS, Numbers, map, number_type};
-use super::pointwise::{fill_with, number};
-use crate::backend::Kernels;
+use super::elementwise::{COMPLEX, Call, FLOATS, Function, INTS, number_type};
+use super::pointwise::{fill, number};
 use crate::program::Program;
 
-pub(super) fn binary(
-    kernels: &Kernels,
-    op: &Binary,
-    [a, b]: [&AnyTensor; 2],
-    y: &AnyTensor,
-) -> Result<()> {
-    let function = binary_function(op.kind, a.dtype(), Operands::Two);
-    map(kernels, &function, [a, b], Numbers::default(), y)
+pub(super) fn binary(kind: BinaryKind, dtype: DType) -> Call {
+    binary_function(kind, dtype, Operands::Two).into()
 }
 
 /// Where the operands of a binary function come from.
@@ -72,18 +65,11 @@ fn binary_function(kind: BinaryKind, dtype: DType, operands: Operands) -> Functi
     Function::new(&format!("{name}{suffix}"), expression, &types)
 }
 
-pub(super) fn binary_scalar(
-    kernels: &Kernels,
-    op: &BinaryScalar,
-    x: &AnyTensor,
-    y: &AnyTensor,
-) -> Result<()> {
-    let dtype = x.dtype();
-    let mut op = *op;
+pub(super) fn binary_scalar(mut op: BinaryScalar, dtype: DType) -> Call {
     if op.kind.is_comparison() && !dtype.is_float() && !dtype.is_complex() {
         let kind = if op.reversed { mirrored(op.kind) } else { op.kind };
         match whole_comparison(kind, op.scalar, dtype) {
-            Comparison::Always(truth) => return fill_with(kernels, Scalar::Bool(truth), y),
+            Comparison::Always(truth) => return fill(Scalar::Bool(truth), DType::Bool),
             Comparison::With(kind, limit) => {
                 op = BinaryScalar { kind, scalar: Scalar::Int(limit), reversed: false };
             }
@@ -91,7 +77,8 @@ pub(super) fn binary_scalar(
     }
     let operands =
         if op.reversed { Operands::NumberAndElement } else { Operands::ElementAndNumber };
-    map(kernels, &binary_function(op.kind, dtype, operands), [x], number(op.scalar, dtype), y)
+    let function = binary_function(op.kind, dtype, operands);
+    Call { function, numbers: number(op.scalar, dtype) }
 }
 
 /// The comparison with exchanged sides.

@@ -1,6 +1,6 @@
 //! Elements moved between places: concatenation, writing to a view, gradients of views.
 
-use kiln_tensor::op::{Assign, Cat, Fill, Reduce, ReduceKind, Unview, View};
+use kiln_tensor::op::{Assign, Cat, Reduce, ReduceKind, Unview, View};
 use kiln_tensor::{AnyTensor, AxisSlice, DType, Layout, MAX_RANK, Result, Scalar};
 
 use super::elementwise::{c_type, raw_type};
@@ -78,8 +78,7 @@ pub(super) fn unview(kernels: &Kernels, op: &Unview, x: &AnyTensor, y: &AnyTenso
         &View::Unfold { axis, size, step } => unfold_back(kernels, [axis, size, step], x, y),
         view => {
             if x.num_elements() < y.num_elements() {
-                let zeros = Fill { value: Scalar::Int(0), meta: y.meta() };
-                pointwise::fill(kernels, &zeros, y)?;
+                pointwise::fill(Scalar::Int(0), y.dtype()).run(kernels, &[], y)?;
             }
             copy_to(kernels, x, y, &view.layout(y.layout())?)
         }

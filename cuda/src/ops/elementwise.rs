@@ -95,6 +95,12 @@ impl Function {
         16 / self.types.iter().map(|name| size_of_type(name)).max().unwrap_or(16)
     }
 
+    /// `value`, of the type that is computed in, as an element of the output.
+    pub fn rounded(&self, value: &str) -> String {
+        let convert = if self.converts { "convert" } else { "narrow" };
+        format!("{convert}<{}>({value})", self.types[self.types.len() - 1])
+    }
+
     /// The kernel for this function.
     pub fn program(&self, dense: bool, wide: bool) -> Program {
         let inputs = self.types.len() - 1;
@@ -106,7 +112,6 @@ impl Function {
             if dense { "dense" } else { "strided" },
             index_type(wide),
         ];
-        let result = if self.converts { "convert<Y>(x)" } else { "narrow<Y>(x)" };
         let mut definitions = vec![
             ("INDEX", index_type(wide).to_string()),
             ("INPUTS", inputs.to_string()),
@@ -114,7 +119,7 @@ impl Function {
             ("X1", input(1)),
             ("X2", input(2)),
             ("Y", output.to_string()),
-            ("RESULT(x)", result.to_string()),
+            ("RESULT(x)", self.rounded("x")),
             ("F", self.expression.clone()),
         ];
         if dense {
@@ -131,6 +136,38 @@ pub(crate) struct Numbers {
     pub whole: [i64; 2],
     pub seed: u64,
     pub offset: u64,
+}
+
+/// An elementwise operation: its function, and the numbers of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub function: Function,
+    pub numbers: Numbers,
+}
+
+impl Call {
+    /// How many of the operation's inputs the function reads: the first ones.
+    pub fn inputs(&self) -> usize {
+        self.function.types.len() - 1
+    }
+
+    /// Computes `y` by a kernel of its own.
+    pub fn run(&self, kernels: &Kernels, inputs: &[&AnyTensor], y: &AnyTensor) -> Result<()> {
+        let Self { function, numbers } = self;
+        match inputs[..self.inputs()] {
+            [] => map(kernels, function, [], *numbers, y),
+            [a] => map(kernels, function, [a], *numbers, y),
+            [a, b] => map(kernels, function, [a, b], *numbers, y),
+            [a, b, c] => map(kernels, function, [a, b, c], *numbers, y),
+            _ => unreachable!("no function has more inputs"),
+        }
+    }
+}
+
+impl From<Function> for Call {
+    fn from(function: Function) -> Self {
+        Self { function, numbers: Numbers::default() }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@ mod binary;
 mod copy;
 mod elementwise;
 mod fft;
+mod fused;
 mod image;
 mod index;
 mod loss;
@@ -20,6 +21,9 @@ pub use matmul::{allows_tf32, set_allows_tf32};
 
 use kiln_tensor::op::{Cast, Op, View};
 use kiln_tensor::{AnyTensor, DType, Result, apply};
+use smallvec::SmallVec;
+
+use elementwise::Call;
 
 use crate::backend::Kernels;
 use crate::program::Program;
@@ -30,6 +34,7 @@ pub(crate) fn supports(op: &Op) -> bool {
         Op::Fill(_) | Op::Arange(_) | Op::Cast(_) | Op::Unary(_) | Op::Polar(_) => true,
         Op::ActivationBackward(_) => true,
         Op::Binary(_) | Op::BinaryScalar(_) | Op::Where(_) | Op::Dropout(_) => true,
+        Op::Fused(op) => fused::supports(&op.chain),
         Op::Random(_) | Op::Reduce(_) | Op::ArgReduce(_) | Op::MatMul(_) => true,
         Op::Unview(_) | Op::Cat(_) | Op::Assign(_) => true,
         Op::Select(_) | Op::SelectBackward(_) | Op::Gather(_) | Op::GatherBackward(_) => true,
@@ -47,7 +52,7 @@ pub(crate) fn supports(op: &Op) -> bool {
         Op::BatchNormEval(_) => true,
         Op::CrossEntropy(_) | Op::CrossEntropyBackward(_) => true,
         // These are composed of others.
-        Op::BatchNorm(_) | Op::BatchNormBackward(_) | Op::Fused(_) => false,
+        Op::BatchNorm(_) | Op::BatchNormBackward(_) => false,
         Op::Recurrent(_) | Op::RecurrentBackward(_) => false,
         // And these can not be computed on a GPU yet, if they are not composed either.
         Op::View(_) | Op::Factor(_) | Op::Solve(_) | Op::Custom(_) => false,
@@ -62,18 +67,14 @@ pub(crate) fn execute(
     outputs: &[AnyTensor],
 ) -> Result<()> {
     let y = &outputs[0];
+    let dtypes: SmallVec<[DType; 8]> = inputs.iter().map(|input| input.dtype()).collect();
+    if let Some(call) = call(op, &dtypes) {
+        return call.run(kernels, inputs, y);
+    }
     match op {
-        Op::Fill(op) => pointwise::fill(kernels, op, y),
         Op::Arange(op) => pointwise::arange(kernels, op, y),
-        Op::Cast(op) => pointwise::cast(kernels, op, inputs[0], y),
-        Op::Unary(op) => pointwise::unary(kernels, op, inputs[0], y),
         Op::Polar(op) => pointwise::polar(kernels, op, inputs[0], y),
-        Op::ActivationBackward(op) => {
-            pointwise::activation_backward(kernels, op, [inputs[0], inputs[1]], y)
-        }
-        Op::Binary(op) => binary::binary(kernels, op, [inputs[0], inputs[1]], y),
-        Op::BinaryScalar(op) => binary::binary_scalar(kernels, op, inputs[0], y),
-        Op::Where(_) => pointwise::select_where(kernels, [inputs[0], inputs[1], inputs[2]], y),
+        Op::Fused(op) => fused::fused(kernels, op, inputs, outputs),
         Op::Dropout(op) => pointwise::dropout(kernels, op, inputs[0], y),
         Op::Random(op) => random::random(kernels, op, y),
         Op::Reduce(op) => reduce::reduce(kernels, op, inputs[0], y),
@@ -119,6 +120,20 @@ pub(crate) fn execute(
     }
 }
 
+/// What an operation computes for each element, if it can be a link of a chain.
+fn call(op: &Op, inputs: &[DType]) -> Option<Call> {
+    Some(match op {
+        Op::Fill(op) => pointwise::fill(op.value, op.meta.dtype),
+        Op::Cast(op) => pointwise::cast(inputs[0], op.dtype),
+        Op::Unary(op) => pointwise::unary(op.kind, inputs[0]),
+        Op::Binary(op) => binary::binary(op.kind, inputs[0]),
+        Op::BinaryScalar(op) => binary::binary_scalar(*op, inputs[0]),
+        Op::Where(_) => pointwise::select_where(inputs[1]),
+        Op::ActivationBackward(op) => pointwise::activation_backward(*op, inputs[0]),
+        _ => return None,
+    })
+}
+
 /// Real and imaginary parts side by side along one more axis, in the same memory: for what moves
 /// numbers and adds them up, which may treat the parts apart.
 fn parts(x: &AnyTensor) -> Result<AnyTensor> {
@@ -152,7 +167,7 @@ fn composed(
     let parts = op.spec().decompose(&wide.iter().collect::<Vec<_>>());
     let parts = parts.ok_or_else(|| kernels.missing("these shapes"))?;
     for (part, y) in parts.iter().zip(outputs) {
-        pointwise::cast(kernels, &Cast { dtype: y.dtype() }, part, y)?;
+        pointwise::cast(part.dtype(), y.dtype()).run(kernels, &[part], y)?;
     }
     Ok(())
 }
@@ -173,6 +188,7 @@ fn listed() -> Vec<Program> {
         binary::programs(),
         copy::programs(),
         fft::programs(),
+        fused::programs(),
         image::programs(),
         index::programs(),
         loss::programs(),

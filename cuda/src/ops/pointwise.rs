@@ -1,22 +1,20 @@
 //! Operations on each element: functions, comparisons, choice, conversion, filling, dropout.
 
-use kiln_tensor::op::{
-    Activation, ActivationBackward, Arange, Cast, Dropout, Fill, Polar, Unary, UnaryKind,
-};
+use kiln_tensor::op::{Activation, ActivationBackward, Arange, Dropout, Polar, UnaryKind};
 use kiln_tensor::{AnyTensor, DType, Result, Scalar};
 
 use super::elementwise::{
-    COMPLEX, FLOATS, Function, INTS, Numbers, c_type, map, number_type, raw_type,
+    COMPLEX, Call, FLOATS, Function, INTS, Numbers, c_type, map, number_type, raw_type,
 };
 use crate::backend::Kernels;
 use crate::program::Program;
 
-pub(super) fn unary(kernels: &Kernels, op: &Unary, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
+pub(super) fn unary(kind: UnaryKind, dtype: DType) -> Call {
     let mut numbers = Numbers::default();
-    if let UnaryKind::Polygamma(order) = op.kind {
+    if let UnaryKind::Polygamma(order) = kind {
         numbers.whole[1] = order.into();
     }
-    map(kernels, &unary_function(op.kind, x.dtype()), [x], numbers, y)
+    Call { function: unary_function(kind, dtype), numbers }
 }
 
 fn unary_function(kind: UnaryKind, dtype: DType) -> Function {
@@ -88,14 +86,8 @@ fn polar_function(op: Polar, dtype: DType) -> Function {
     Function::new(name, format!("fn::{name}(x0)"), &[number_type(dtype), c_type(dtype.real())])
 }
 
-pub(super) fn activation_backward(
-    kernels: &Kernels,
-    op: &ActivationBackward,
-    inputs: [&AnyTensor; 2],
-    y: &AnyTensor,
-) -> Result<()> {
-    let function = slope_function(op.activation, y.dtype());
-    map(kernels, &function, inputs, Numbers::default(), y)
+pub(super) fn activation_backward(op: ActivationBackward, dtype: DType) -> Call {
+    slope_function(op.activation, dtype).into()
 }
 
 /// An activation of floats, where `y` may be `x`.
@@ -105,7 +97,7 @@ pub(super) fn activation(
     x: &AnyTensor,
     y: &AnyTensor,
 ) -> Result<()> {
-    unary(kernels, &Unary { kind: activation.unary() }, x, y)
+    unary(activation.unary(), x.dtype()).run(kernels, &[x], y)
 }
 
 /// What the function of an activation is called in kernels.
@@ -141,24 +133,16 @@ pub(super) fn number(scalar: Scalar, dtype: DType) -> Numbers {
     Numbers { real: [scalar.to_f64(), 0.0], whole: [scalar.to_i64(), 0], ..Default::default() }
 }
 
-pub(super) fn select_where(
-    kernels: &Kernels,
-    inputs: [&AnyTensor; 3],
-    y: &AnyTensor,
-) -> Result<()> {
-    map(kernels, &where_function(raw_type(y.dtype())), inputs, Numbers::default(), y)
+pub(super) fn select_where(dtype: DType) -> Call {
+    where_function(raw_type(dtype)).into()
 }
 
 fn where_function(raw: &'static str) -> Function {
     Function::new("where", "(x0 != 0 ? x1 : x2)", &["boolean", raw, raw, raw])
 }
 
-pub(super) fn cast(kernels: &Kernels, op: &Cast, x: &AnyTensor, y: &AnyTensor) -> Result<()> {
-    if x.dtype() == op.dtype {
-        let raw = raw_type(op.dtype);
-        return map(kernels, &copy_function(raw), [x], Numbers::default(), y);
-    }
-    map(kernels, &cast_function(x.dtype(), op.dtype), [x], Numbers::default(), y)
+pub(super) fn cast(from: DType, to: DType) -> Call {
+    if from == to { copy_function(raw_type(to)).into() } else { cast_function(from, to).into() }
 }
 
 /// Elements as they are.
@@ -171,18 +155,14 @@ fn cast_function(from: DType, to: DType) -> Function {
     Function { converts: true, ..function }
 }
 
-pub(super) fn fill(kernels: &Kernels, op: &Fill, y: &AnyTensor) -> Result<()> {
-    fill_with(kernels, op.value, y)
-}
-
-pub(super) fn fill_with(kernels: &Kernels, value: Scalar, y: &AnyTensor) -> Result<()> {
-    let value = match y.dtype() {
+pub(super) fn fill(value: Scalar, dtype: DType) -> Call {
+    let value = match dtype {
         DType::Bool => Scalar::Bool(value.to_f64() != 0.0),
         _ => value,
     };
     let mut numbers = number(value, DType::F64);
     let parts = value.to_complex();
-    match y.dtype() {
+    match dtype {
         DType::Complex64 => {
             let [re, im] = [parts.re, parts.im].map(|part| u64::from((part as f32).to_bits()));
             numbers.whole[0] = (im << 32 | re) as i64;
@@ -193,7 +173,7 @@ pub(super) fn fill_with(kernels: &Kernels, value: Scalar, y: &AnyTensor) -> Resu
         }
         _ => {}
     }
-    map(kernels, &fill_function(c_type(y.dtype())), [], numbers, y)
+    Call { function: fill_function(c_type(dtype)), numbers }
 }
 
 fn fill_function(c_type: &'static str) -> Function {

@@ -32,8 +32,8 @@ pub struct Emulator {
     /// In which batch a kernel is.
     batches: Vec<Vec<Program>>,
     places: HashMap<String, usize>,
-    /// Libraries that are compiled.
-    libraries: Mutex<HashMap<usize, libloading::Library>>,
+    /// Libraries that are compiled, by the name of their first kernel.
+    libraries: Mutex<HashMap<String, libloading::Library>>,
     /// Options of the compiler beside the usual ones.
     options: Vec<&'static str>,
     capability: (u32, u32),
@@ -178,18 +178,23 @@ impl Runtime for Emulator {
     }
 
     unsafe fn launch(&self, program: &Program, launch: Launch, params: &[u8]) -> Result<()> {
-        let Some(&place) = self.places.get(&program.name) else {
-            let what = format!("{} is not among all programs, so nothing tests it", program.name);
-            return Err(Error::Device { op: "launch", what });
+        let batch = match self.places.get(&program.name) {
+            Some(&place) => &self.batches[place],
+            // Generated when it is needed.
+            None if program.family.name == "fused" => std::slice::from_ref(program),
+            None => {
+                let name = &program.name;
+                let what = format!("{name} is not among all programs, so nothing tests it");
+                return Err(Error::Device { op: "launch", what });
+            }
         };
-        let batch = &self.batches[place];
         let listed = batch.iter().find(|listed| listed.name == program.name);
         assert_eq!(listed, Some(program), "two programs have the name {}", program.name);
         // What the emulator keeps, and the shared memory of kernels, is there once in a process.
         static RUNNING: Mutex<()> = Mutex::new(());
         let _running = RUNNING.lock().unwrap_or_else(|locked| locked.into_inner());
         let mut libraries = self.libraries.lock().unwrap_or_else(|locked| locked.into_inner());
-        let library = libraries.entry(place).or_insert_with(|| self.library(batch));
+        let library = libraries.entry(batch[0].name.clone()).or_insert_with(|| self.library(batch));
         let name = format!("run_{}", program.name);
         // SAFETY: the library was compiled with a function of this type for each kernel.
         let code = unsafe {

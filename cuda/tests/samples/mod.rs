@@ -65,10 +65,13 @@ fn bound(op: &Op, dtype: DType, expected: f64, largest: f64) -> f64 {
         }
         _ => 16.0 * compute * largest.max(1.0),
     };
-    // The final rounding of halves. Decompositions round each of their steps.
-    let rounding = match dtype {
-        DType::F16 => expected.abs() * dtype.epsilon() / 2.0 + 2f64.powi(-25),
-        DType::BF16 => expected.abs() * dtype.epsilon() / 2.0,
+    // The final rounding of halves. Decompositions round each of their steps, chains each link.
+    let rounding = match (dtype, op) {
+        (DType::F16 | DType::BF16, Op::Fused(op)) => {
+            op.chain.links.len() as f64 * largest.max(1.0) * dtype.epsilon() / 2.0
+        }
+        (DType::F16, _) => expected.abs() * dtype.epsilon() / 2.0 + 2f64.powi(-25),
+        (DType::BF16, _) => expected.abs() * dtype.epsilon() / 2.0,
         _ => 0.0,
     };
     computed + rounding

@@ -110,6 +110,8 @@ families! {
     LAYER_NORM = "layer_norm", [COMMON, MATH, BLOCK], true, (7, 5);
     /// Gradients of weight and bias of a normalisation of rows.
     LAYER_NORM_AFFINE = "layer_norm_affine", [COMMON, MATH], false, (7, 5);
+    /// Batch normalisation and its gradient.
+    BATCH_NORM = "batch_norm", [COMMON, MATH, BLOCK], true, (7, 5);
     /// Cross-entropy and its gradient.
     CROSS_ENTROPY = "cross_entropy", [COMMON, MATH, BLOCK, INDEX], true, (7, 5);
     /// Steps of optimizers.

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use kiln_cuda::{Cuda, Graph, Timer, reset_peak_memory};
-use kiln_tensor::{Device, Tensor, activation, fuse};
+use kiln_tensor::op::{BatchNorm, BatchNormBackward, BatchNormEval, Op};
+use kiln_tensor::{AnyTensor, Device, Tensor, activation, apply, fuse};
 
 /// The log of the stand-in; where it is set, this process has the stand-in for a driver.
 const LOG: &str = "FAKE_CUDA_LOG";
@@ -163,6 +164,29 @@ fn the_peak_starts_anew(device: &Device) {
     reset_peak_memory(&Device::cpu());
 }
 
+fn batch_norm_is_one_kernel_or_two(device: &Device) {
+    let op = BatchNorm { epsilon: 1e-5 };
+    let channels = Tensor::<1>::ones([8], device);
+    let channels = channels.as_any();
+    let kernels = |op: Op, inputs: &[&AnyTensor]| {
+        noted();
+        apply(&op, inputs).unwrap();
+        let log = noted();
+        assert!(log.iter().all(|line| line.starts_with("kernel batch_norm")), "{log:?}");
+        log.len()
+    };
+    // As many as the parts of a channel need: one, or one for their sums and one for the rest.
+    for (images, most) in [(2, 1), (64, 2)] {
+        let x = Tensor::<4>::ones([images, 8, 16, 16], device);
+        let x = x.as_any();
+        let backward = [x, channels, channels, x, channels];
+        assert_eq!(kernels(op.into(), &[x, channels, channels]), most);
+        assert_eq!(kernels(BatchNormBackward.into(), &backward), most);
+        let eval = BatchNormEval { epsilon: 1e-5 };
+        assert_eq!(kernels(eval.into(), &[x, channels, channels, channels, channels]), 1);
+    }
+}
+
 /// Builds the stand-in; false without a compiler.
 fn build(folder: &Path) -> bool {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake/cuda.c");
@@ -212,4 +236,5 @@ fn the_driver_is_asked_for_the_same_in_the_same_order() {
     a_panic_ends_the_recording(device);
     a_timer_has_the_clock_of_the_device(device);
     the_peak_starts_anew(device);
+    batch_norm_is_one_kernel_or_two(device);
 }

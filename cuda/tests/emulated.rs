@@ -289,13 +289,15 @@ fn kernels_without_their_barriers_have_races() {
 }
 
 /// Operations that between them use every family of kernels, those with barriers first.
-const FAMILIES: [&str; 25] = [
+const FAMILIES: [&str; 27] = [
     "sum",
     "argmax",
     "matmul",
     "softmax",
     "layer_norm",
     "layer_norm_backward",
+    "batch_norm",
+    "batch_norm_backward",
     "cross_entropy",
     "attention",
     "attention_backward",
@@ -318,7 +320,7 @@ const FAMILIES: [&str; 25] = [
 ];
 
 /// How many of them wait at barriers.
-const WITH_BARRIERS: usize = 11;
+const WITH_BARRIERS: usize = 13;
 
 /// One sample of each family.
 #[test]

@@ -5,7 +5,7 @@ use kiln_tensor::{AnyTensor, AxisSlice, DType, Layout, MAX_RANK, Result, Scalar}
 
 use super::elementwise::{c_type, raw_type};
 use super::{parts, pointwise, reduce};
-use crate::backend::Kernels;
+use crate::backend::{Kernels, Workspace};
 use crate::geometry::{Walk, index_type, needs_wide_index, threads_for};
 use crate::params::{Operand, Params, address, strides};
 use crate::program::{COPY, Program, UNFOLD_BACK};
@@ -30,23 +30,54 @@ fn program(raw: &'static str, wide: bool) -> Program {
 
 /// Copies `x` to the part of `y` that a layout of the same shape shows.
 fn copy_to(kernels: &Kernels, x: &AnyTensor, y: &AnyTensor, part: &Layout) -> Result<()> {
+    // SAFETY: the layout is one of `y`.
+    unsafe { copy_to_memory(kernels, x, y.buffer().address() as u64, part) }
+}
+
+/// Copies `x` to what a layout of the same shape shows of the memory at an address.
+///
+/// # Safety
+/// All of that is reserved, in the dtype of `x`.
+unsafe fn copy_to_memory(
+    kernels: &Kernels,
+    x: &AnyTensor,
+    address: u64,
+    part: &Layout,
+) -> Result<()> {
     let count = x.num_elements();
     if count == 0 {
         return Ok(());
     }
     let walk = Walk::new(part.shape(), [x.layout(), part]);
-    let start = y.buffer().address() + part.offset() * y.dtype().size();
+    let start = address + (part.offset() * x.dtype().size()) as u64;
     let params = Parameters {
         count: count as i64,
         dims: walk.dims,
         from: Operand::new(x, walk.strides[0]),
-        to: Operand { data: start as u64, strides: walk.strides[1] },
+        to: Operand { data: start, strides: walk.strides[1] },
         rank: walk.rank as i64,
     };
     let program = program(raw_type(x.dtype()), needs_wide_index(count));
-    // SAFETY: the parameters are those of the family, and both layouts stay inside of their
-    // tensors.
+    // SAFETY: the parameters are those of the family; the layout of `x` stays inside of it, and the
+    // other inside of what the caller promised.
     unsafe { kernels.launch(&program, threads_for(count), &params) }
+}
+
+/// The elements of a tensor without gaps in row-major order: its own, or a copy of them.
+pub(super) struct Dense<'a> {
+    pub address: u64,
+    _copy: Option<Workspace<'a>>,
+}
+
+/// For kernels that walk through memory in its order.
+pub(super) fn dense<'a>(kernels: &'a Kernels, x: &AnyTensor) -> Result<Dense<'a>> {
+    if x.layout().is_contiguous() {
+        return Ok(Dense { address: address(x), _copy: None });
+    }
+    let copy = kernels.workspace(x.num_elements() * x.dtype().size())?;
+    // SAFETY: the workspace has room for each element.
+    unsafe { copy_to_memory(kernels, x, copy.address(), &Layout::contiguous(x.shape()))? };
+    Ok(Dense { address: copy.address(), _copy: Some(copy) })
 }
 
 pub(super) fn cat(kernels: &Kernels, op: &Cat, inputs: &[&AnyTensor], y: &AnyTensor) -> Result<()> {

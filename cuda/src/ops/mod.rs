@@ -1,6 +1,7 @@
 //! From operations to kernels: one file per family.
 
 mod attention;
+mod batch_norm;
 mod binary;
 mod copy;
 mod elementwise;
@@ -48,11 +49,9 @@ pub(crate) fn supports(op: &Op) -> bool {
         Op::SearchSorted(_) | Op::Nonzero(_) | Op::Fft(_) => true,
         Op::Sample(_) | Op::Multinomial(_) => true,
         Op::Attention(_) | Op::AttentionBackward(_) => true,
-        // Composed, but of f32.
-        Op::BatchNormEval(_) => true,
+        Op::BatchNorm(_) | Op::BatchNormBackward(_) | Op::BatchNormEval(_) => true,
         Op::CrossEntropy(_) | Op::CrossEntropyBackward(_) => true,
         // These are composed of others.
-        Op::BatchNorm(_) | Op::BatchNormBackward(_) => false,
         Op::Recurrent(_) | Op::RecurrentBackward(_) => false,
         // And these can not be computed on a GPU yet, if they are not composed either.
         Op::View(_) | Op::Factor(_) | Op::Solve(_) | Op::Custom(_) => false,
@@ -103,7 +102,9 @@ pub(crate) fn execute(
         Op::MaxPool2dBackward(_) => image::max_pool2d_backward(kernels, [inputs[0], inputs[1]], y),
         Op::AvgPool2d(op) => image::avg_pool2d(kernels, op, inputs[0], y),
         Op::AvgPool2dBackward(op) => image::avg_pool2d_backward(kernels, op, inputs[0], y),
-        op @ Op::BatchNormEval(_) => composed(kernels, op, inputs, outputs),
+        Op::BatchNorm(op) => batch_norm::batch_norm(kernels, op, inputs, outputs),
+        Op::BatchNormBackward(_) => batch_norm::batch_norm_backward(kernels, inputs, outputs),
+        Op::BatchNormEval(op) => batch_norm::batch_norm_eval(kernels, op, inputs, y),
         Op::Attention(op) => attention::attention(kernels, op, inputs, outputs),
         Op::AttentionBackward(op) => attention::attention_backward(kernels, op, inputs, outputs),
         Op::CrossEntropy(op) => loss::cross_entropy(kernels, op, inputs, outputs),
@@ -185,6 +186,7 @@ pub fn programs() -> Vec<Program> {
 fn listed() -> Vec<Program> {
     let families = [
         attention::programs(),
+        batch_norm::programs(),
         binary::programs(),
         copy::programs(),
         fft::programs(),

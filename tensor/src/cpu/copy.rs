@@ -135,7 +135,11 @@ pub(super) fn zero<T: Compute>(y: &mut [T]) {
 
 /// Fills an output with one number.
 pub(super) fn fill(op: &crate::op::Fill, y: &AnyTensor) {
-    let value = op.value;
+    // Bools are computed as integers, which would cut a fraction to zero.
+    let value = match y.dtype() {
+        DType::Bool => Scalar::Bool(op.value.to_complex().norm() != 0.0),
+        _ => op.value,
+    };
     element_type!(y.dtype(), T => {
         let value = match value {
             Scalar::Float(x) => x.cast(),

@@ -37,6 +37,20 @@ fn check_affine(
     Ok(())
 }
 
+/// What the forward pass left: a mean and an inverse deviation for each of `shape`.
+fn check_statistics(op: &'static str, inputs: &[Meta], shape: &[usize], each: &str) -> Result<()> {
+    let dtype = check::statistics_dtype(inputs[0].dtype);
+    let statistics = &inputs[1..3];
+    if statistics.iter().any(|meta| *meta.shape != *shape) {
+        let rule = format!("statistics must have one entry per {each}");
+        return Err(check::shape_error(op, inputs, rule));
+    }
+    if statistics.iter().any(|meta| meta.dtype != dtype) {
+        return Err(check::dtype_error(op, inputs, format!("statistics must be {dtype}")));
+    }
+    Ok(())
+}
+
 /// `x - mean` and `1 / sqrt(var + epsilon)` over `axes`, in the dtype of statistics.
 fn standardize(x: &AnyTensor, axes: Axes, epsilon: f64) -> (AnyTensor, AnyTensor, AnyTensor) {
     let mean = x.reduce(ReduceKind::Mean, axes);
@@ -115,13 +129,11 @@ impl Operation for LayerNormBackward {
     fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
         let op = self.name();
         check::count(op, inputs, if self.affine { 5 } else { 4 })?;
-        let (x, mean, rstd, dy) = (inputs[0], inputs[1], inputs[2], inputs[3]);
+        let (x, dy) = (inputs[0], inputs[3]);
         check::floats(op, &[x, dy])?;
         check::same_shape(op, &[x, dy])?;
         let last = x.shape.rank() - 1;
-        if mean.shape != x.shape.with(last, 1) || rstd.shape != mean.shape {
-            return Err(check::shape_error(op, inputs, "statistics must have one entry per row"));
-        }
+        check_statistics(op, inputs, &x.shape.with(last, 1), "row")?;
         check_affine(op, inputs, &x, last, &inputs[4..])?;
         let affine = Meta::new([x.shape[last]], x.dtype);
         Ok(if self.affine { smallvec![x, affine, affine] } else { smallvec![x] })
@@ -280,16 +292,10 @@ impl Operation for BatchNormBackward {
         let op = self.name();
         check::count(op, inputs, 5)?;
         check_channels(op, inputs)?;
-        let (x, mean, rstd, dy) = (inputs[0], inputs[1], inputs[2], inputs[3]);
+        let (x, dy) = (inputs[0], inputs[3]);
         check::floats(op, &[x, dy])?;
         check::same_shape(op, &[x, dy])?;
-        if *mean.shape != [x.shape[1]] || rstd.shape != mean.shape {
-            return Err(check::shape_error(
-                op,
-                inputs,
-                "statistics must have one entry per channel",
-            ));
-        }
+        check_statistics(op, inputs, &[x.shape[1]], "channel")?;
         check_affine(op, inputs, &x, 1, &inputs[4..])?;
         Ok(smallvec![x, inputs[4], inputs[4]])
     }

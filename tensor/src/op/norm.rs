@@ -269,7 +269,7 @@ impl Operation for BatchNorm {
             samples.case(BatchNorm { epsilon: 1e-3 }, [float(shape), float([c]), float([c])]);
         }
         let op = BatchNorm { epsilon: 1e-5 };
-        for shape in [vec![70, 5, 17, 9], vec![300, 7], vec![3, 1, 5531], vec![0, 3, 2]] {
+        for shape in [vec![70, 5, 17, 9], vec![33, 7], vec![3, 1, 5531], vec![0, 3, 2]] {
             let c = shape[1];
             samples.rough(op, [float(shape), float([c]), float([c])]);
         }
@@ -324,7 +324,7 @@ impl Operation for BatchNormBackward {
             let op = BatchNormBackward;
             samples.case(op, [float(shape.clone()), mean, rstd, float(shape), float([c])]);
         }
-        for shape in [vec![70, 5, 17, 9], vec![300, 7], vec![3, 1, 5531], vec![0, 3, 2]] {
+        for shape in [vec![70, 5, 17, 9], vec![33, 7], vec![3, 1, 5531], vec![0, 3, 2]] {
             let c = shape[1];
             let (mean, rstd) = (float([c]), float_in([c], 0.5, 2.0));
             let inputs = [float(shape.clone()), mean, rstd, float(shape), float([c])];

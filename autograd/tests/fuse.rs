@@ -2,7 +2,8 @@
 
 use kiln_autograd::{Autograd, checkpoint, hook, hvp, no_grad};
 use kiln_tensor::{
-    DType, Device, Distribution, Tensor, TensorData, Tolerance, activation, fuse, guard, trace,
+    DType, Device, Distribution, Tensor, TensorData, Tolerance, activation, detect_anomaly, fuse,
+    guard, trace,
 };
 
 fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
@@ -112,4 +113,19 @@ fn what_would_change_a_gradient_on_the_way_is_an_error() {
     // A hook of an input stays on its way.
     let grads = fuse(|| hook(&a, |gradient| Some(gradient * 3.0)) * 2.0 + 1.0).backward();
     assert_eq!(a.grad(&grads).unwrap().to_vec::<f64>(), [6.0; 30]);
+}
+
+#[test]
+fn anomalies_are_found_in_chains_and_their_gradients() {
+    let a = random([6, 5]);
+    let good = detect_anomaly(|| fuse(|| a.tanh() * &a).backward());
+    near(
+        a.grad(&good).unwrap().into_data(),
+        a.grad(&(a.tanh() * &a).backward()).unwrap().into_data(),
+    );
+    let zero = Tensor::<1>::from([0.0, 1.0]).require_grad();
+    let forward = guard(|| detect_anomaly(|| fuse(|| zero.log() + 1.0))).unwrap_err();
+    assert!(forward.to_string().starts_with("fused:"), "{forward}");
+    let backward = guard(|| detect_anomaly(|| fuse(|| zero.sqrt() + 1.0).backward())).map(drop);
+    assert!(backward.unwrap_err().to_string().contains("fused"));
 }

@@ -50,6 +50,18 @@ pub fn fuse<const D: usize, K: Kind>(compute: impl FnOnce() -> Tensor<D, K>) -> 
 /// As [`fuse`], for a function of `inputs` with several results: gradient rules are made of it.
 /// `compute` gets stand-ins, which are not tracked, and answers for what follows the results: they
 /// are tracked if the inputs are.
+///
+/// ```
+/// use kiln_tensor::{Tensor, fuse_all};
+/// let (a, b) = (Tensor::<1>::from([6.0, 8.0]), Tensor::<1>::from([3.0, 2.0]));
+/// let results = fuse_all(&[a.as_any(), b.as_any()], |inputs| {
+///     let (a, b) = (&inputs[0], &inputs[1]);
+///     Ok(vec![Some(a.mul(b)), None, Some(a.div(b).square())])
+/// })?;
+/// assert_eq!(results[0].as_ref().unwrap().to_vec::<f32>()?, [18.0, 16.0]);
+/// assert_eq!(results[2].as_ref().unwrap().to_vec::<f32>()?, [4.0, 16.0]);
+/// # Ok::<(), kiln_tensor::Error>(())
+/// ```
 pub fn fuse_all(
     inputs: &[&AnyTensor],
     compute: impl FnOnce(&[AnyTensor]) -> Result<Vec<Option<AnyTensor>>>,

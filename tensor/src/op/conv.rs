@@ -175,6 +175,11 @@ fn large_sample_options() -> Vec<([usize; 4], [usize; 4], Conv2dOptions)> {
         ([3, 18, 21, 6], [48, 18, 3, 3], options([1, 1], [0, 2], [1, 1], 1)),
         ([1, 32, 16, 13], [64, 16, 3, 3], options([1, 1], [1, 1], [1, 1], 2)),
         ([1, 16, 12, 11], [24, 16, 3, 3], options([1, 1], [3, 0], [1, 1], 1)),
+        // 3 x 3 with few channels: groups, more tiles than are computed together, narrow images.
+        ([2, 3, 12, 23], [30, 3, 3, 3], same),
+        ([1, 4, 10, 20], [32, 2, 3, 3], options([1, 1], [0, 2], [1, 1], 2)),
+        ([1, 7, 4, 70], [16, 7, 3, 3], same),
+        ([3, 5, 16, 6], [16, 5, 3, 3], options([1, 1], [1, 0], [1, 1], 1)),
         // One pixel, and between its steps none.
         ([2, 24, 5, 7], [40, 24, 1, 1], options([1, 1], [0, 0], [1, 1], 1)),
         ([1, 24, 9, 8], [40, 24, 1, 1], options([2, 3], [0, 0], [1, 1], 1)),

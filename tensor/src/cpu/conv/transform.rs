@@ -105,6 +105,76 @@ unsafe fn output<T: Product, I: Registers<T>>(m: [I::Vector; 6]) -> [I::Vector; 
     }
 }
 
+/// A tile at all points, which are `v_point` apart, for as many channels or tiles as a vector has.
+///
+/// # Safety
+/// The processor has the instruction set of `I`. There is a vector at each pixel, and room for one
+/// at each point.
+#[inline(always)]
+pub(super) unsafe fn tile_input<T: Product, I: Registers<T>>(
+    pixel: impl Fn(usize, usize) -> *const T,
+    v: *mut T,
+    v_point: usize,
+) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        let mut half = [[constant::<T, I>(0.0); 6]; 6];
+        for column in 0..6 {
+            let at = |row: usize| I::load(pixel(row, column));
+            half[column] = input::<T, I>([at(0), at(1), at(2), at(3), at(4), at(5)]);
+        }
+        for row in 0..6 {
+            let at = |column: usize| half[column][row];
+            let points = input::<T, I>([at(0), at(1), at(2), at(3), at(4), at(5)]);
+            for (column, point) in points.into_iter().enumerate() {
+                I::store(v.add((row * 6 + column) * v_point), point);
+            }
+        }
+    }
+}
+
+/// The products of a tile at all points.
+pub(super) trait Products<T> {
+    /// Those at the 6 points of a column.
+    ///
+    /// # Safety
+    /// The processor has the instruction set of `I`.
+    unsafe fn column<I: Registers<T>>(&self, column: usize) -> [I::Vector; 6];
+}
+
+/// The pixels of a tile, with `bias`: written to four rows, `line` apart, of pixels with channels
+/// side by side.
+///
+/// # Safety
+/// The processor has the instruction set of `I`, and there is room for a vector at each pixel.
+#[inline(always)]
+pub(super) unsafe fn tile_output<T: Product, I: Registers<T>>(
+    m: &impl Products<T>,
+    bias: I::Vector,
+    to: *mut T,
+    line: usize,
+) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        // Not a loop, so that all stay in registers.
+        let half = [
+            output::<T, I>(m.column::<I>(0)),
+            output::<T, I>(m.column::<I>(1)),
+            output::<T, I>(m.column::<I>(2)),
+            output::<T, I>(m.column::<I>(3)),
+            output::<T, I>(m.column::<I>(4)),
+            output::<T, I>(m.column::<I>(5)),
+        ];
+        for row in 0..4 {
+            let at = |column: usize| half[column][row];
+            let pixels = output::<T, I>([at(0), at(1), at(2), at(3), at(4), at(5)]);
+            for (column, pixel) in pixels.into_iter().enumerate() {
+                I::store(to.add(row * line + column * BLOCK), I::add(pixel, bias));
+            }
+        }
+    }
+}
+
 /// Rows of tiles of an image at all points, for up to [`BLOCK`] channels.
 pub(super) struct Input<'a, T> {
     /// `[channels, height, width]`
@@ -144,19 +214,9 @@ impl<T: Product> RegisterKernel<T> for Input<'_, T> {
                     // SAFETY: the slab has 6 x 6 pixels from there on, and the caller room for a
                     // block of channels at each point.
                     unsafe {
-                        let mut half = [[constant::<T, I>(0.0); 6]; 6];
-                        for column in 0..6 {
-                            let at = |row: usize| I::load(from.add(row * line + column * BLOCK));
-                            half[column] =
-                                input::<T, I>([at(0), at(1), at(2), at(3), at(4), at(5)]);
-                        }
-                        for row in 0..6 {
-                            let at = |column: usize| half[column][row];
-                            let points = input::<T, I>([at(0), at(1), at(2), at(3), at(4), at(5)]);
-                            for (column, point) in points.into_iter().enumerate() {
-                                I::store(to.add((row * 6 + column) * v_point + lane), point);
-                            }
-                        }
+                        let pixel =
+                            |row: usize, column: usize| from.add(row * line + column * BLOCK);
+                        tile_input::<T, I>(pixel, to.add(lane), v_point);
                     }
                 }
             }
@@ -300,6 +360,22 @@ pub(super) struct Output<'a, T> {
     pub width: usize,
 }
 
+/// Products that were written, the points `m_point` apart.
+struct Stored<T> {
+    from: *const T,
+    m_point: usize,
+}
+
+impl<T> Products<T> for Stored<T> {
+    #[inline(always)]
+    unsafe fn column<I: Registers<T>>(&self, column: usize) -> [I::Vector; 6] {
+        // SAFETY: whoever made this has a vector at each point.
+        std::array::from_fn(|row| unsafe {
+            I::load(self.from.add((row * 6 + column) * self.m_point))
+        })
+    }
+}
+
 impl<T: Product> RegisterKernel<T> for Output<'_, T> {
     #[inline(always)]
     unsafe fn run<I: Registers<T>>(self) {
@@ -313,33 +389,15 @@ impl<T: Product> RegisterKernel<T> for Output<'_, T> {
                 // for each tile.
                 unsafe {
                     let bias = I::load(bias[lane..].as_ptr());
-                    let mut half = [[constant::<T, I>(0.0); 4]; 6];
-                    for column in 0..6 {
-                        let at = |row: usize| I::load(from.add((row * 6 + column) * m_point));
-                        half[column] = output::<T, I>([at(0), at(1), at(2), at(3), at(4), at(5)]);
-                    }
-                    for row in 0..4 {
-                        let at = |column: usize| half[column][row];
-                        let pixels = output::<T, I>([at(0), at(1), at(2), at(3), at(4), at(5)]);
-                        let to = slab[row * line + 4 * tile * BLOCK + lane..].as_mut_ptr();
-                        for (column, pixel) in pixels.into_iter().enumerate() {
-                            I::store(to.add(column * BLOCK), I::add(pixel, bias));
-                        }
-                    }
+                    let to = slab[4 * tile * BLOCK + lane..].as_mut_ptr();
+                    tile_output::<T, I>(&Stored { from, m_point }, bias, to, line);
                 }
             }
         }
         for row in 0..rows {
             let from = &slab[row * line..][..width * BLOCK];
-            let to = y.wrapping_add(row * width);
             // SAFETY: the caller has these lines of the planes.
-            unsafe {
-                if size_of::<T>() == 4 {
-                    separate::<T, I, 8>(from, channels, width, to, plane);
-                } else {
-                    separate::<T, I, 4>(from, channels, width, to, plane);
-                }
-            }
+            unsafe { separate::<T, I>(from, channels, width, y.wrapping_add(row * width), plane) };
         }
     }
 }
@@ -349,7 +407,29 @@ impl<T: Product> RegisterKernel<T> for Output<'_, T> {
 /// # Safety
 /// They can be written, and nothing else accesses them.
 #[inline(always)]
-unsafe fn separate<T: Product, I: Registers<T>, const B: usize>(
+pub(super) unsafe fn separate<T: Product, I: Registers<T>>(
+    from: &[T],
+    channels: usize,
+    width: usize,
+    to: *mut T,
+    plane: usize,
+) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        if size_of::<T>() == 4 {
+            separate_by::<T, I, 8>(from, channels, width, to, plane);
+        } else {
+            separate_by::<T, I, 4>(from, channels, width, to, plane);
+        }
+    }
+}
+
+/// As [`separate`], in blocks of `B` pixels and channels.
+///
+/// # Safety
+/// They can be written, and nothing else accesses them.
+#[inline(always)]
+unsafe fn separate_by<T: Product, I: Registers<T>, const B: usize>(
     from: &[T],
     channels: usize,
     width: usize,
@@ -365,22 +445,53 @@ unsafe fn separate<T: Product, I: Registers<T>, const B: usize>(
         }
         return;
     }
-    for channel in (0..channels).step_by(B) {
-        for column in (0..width).step_by(B) {
-            // The last block may repeat some columns.
-            let column = column.min(width - B);
-            let mut block = [[T::ZERO; B]; B];
-            for (i, line) in block.iter_mut().enumerate() {
-                line.copy_from_slice(&from[(column + i) * BLOCK + channel..][..B]);
-            }
-            let turned = T::transpose::<I, B>(block);
-            for (i, line) in turned.iter().enumerate().take(channels - channel) {
-                // SAFETY: passed on to the caller.
-                unsafe {
-                    let to = to.add((channel + i) * plane + column);
-                    to.copy_from_nonoverlapping(line.as_ptr(), B);
+    let from = &from[..width * BLOCK];
+    let mut column = 0;
+    while column < width {
+        // Both halves of a cache line one after the other; the last block may repeat some columns.
+        let pair = column + 2 * B <= width;
+        let first = if pair { column } else { column.min(width - B) };
+        for channel in (0..channels).step_by(B) {
+            let some = B.min(channels - channel);
+            // SAFETY: the blocks lie within the pixels and channels; for their lines passed on to
+            // the caller.
+            unsafe {
+                let from = from.as_ptr().add(first * BLOCK + channel);
+                let to = to.add(channel * plane + first);
+                let left = turned::<T, I, B>(from);
+                if pair {
+                    let right = turned::<T, I, B>(from.add(B * BLOCK));
+                    if some == B {
+                        for i in 0..B {
+                            let to = to.add(i * plane);
+                            to.copy_from_nonoverlapping(left[i].as_ptr(), B);
+                            to.add(B).copy_from_nonoverlapping(right[i].as_ptr(), B);
+                        }
+                        continue;
+                    }
+                    for i in 0..some {
+                        to.add(i * plane + B).copy_from_nonoverlapping(right[i].as_ptr(), B);
+                    }
+                }
+                for i in 0..some {
+                    to.add(i * plane).copy_from_nonoverlapping(left[i].as_ptr(), B);
                 }
             }
         }
+        column += if pair { 2 * B } else { B };
     }
+}
+
+/// `B` pixels of `B` channels, as lines of pixels.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+unsafe fn turned<T: Product, I: Registers<T>, const B: usize>(from: *const T) -> [[T; B]; B] {
+    let mut block = [[T::ZERO; B]; B];
+    for (i, line) in block.iter_mut().enumerate() {
+        // SAFETY: passed on to the caller.
+        unsafe { line.as_mut_ptr().copy_from_nonoverlapping(from.add(i * BLOCK), B) };
+    }
+    T::transpose::<I, B>(block)
 }

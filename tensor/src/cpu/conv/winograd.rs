@@ -34,6 +34,8 @@ const DEPTH: usize = 128;
 /// Channels that are summed before they are added to the others. Chains of 128 double the error and
 /// save 3 % of the time.
 const CHAIN: usize = 32;
+/// Channels from which products that are written and read again are as fast as those of `shallow`.
+const SHALLOW: usize = 8;
 /// Keeps the points of a tile apart in the sets of the first-level cache.
 const APART: usize = 16;
 
@@ -52,7 +54,7 @@ pub(super) struct Winograd<'a, T> {
 }
 
 /// Tiles along both axes.
-fn tiles(grid: [usize; 2]) -> [usize; 2] {
+pub(super) fn tiles(grid: [usize; 2]) -> [usize; 2] {
     grid.map(|extent| extent.div_ceil(4))
 }
 
@@ -63,10 +65,12 @@ pub(super) fn pays_off(images: usize, grid: [usize; 2], depth: usize, lanes: usi
     let pixels = (images * grid[0] * grid[1]) as f64;
     let (depth, lanes) = (depth as f64, lanes as f64);
     let filled = lanes / (lanes / 16.0).ceil() / 16.0;
+    if depth < SHALLOW as f64 {
+        // The transform of a tile, and two loads for each product; the taps reach 0.62 of the limit.
+        return count * (190.0 + 104.0 * depth) < 14.5 * pixels * depth * filled;
+    }
     let transforms = 300.0 * depth * lanes + 300.0 * count * (depth + lanes);
-    depth >= 8.0
-        && filled > 0.4
-        && 36.0 * count * depth * lanes + transforms < 9.0 * pixels * depth * lanes
+    filled > 0.4 && 36.0 * count * depth * lanes + transforms < 9.0 * pixels * depth * lanes
 }
 
 /// Where the numbers of a task lie: `[points, tiles, depth]`, and `[points, tiles, PANEL]`.
@@ -91,7 +95,9 @@ impl<T: Product> Winograd<'_, T> {
         let rows = self.images * down;
         let panels = self.weight.lanes.div_ceil(PANEL);
         for group in 0..self.weight.groups {
-            if rows * across <= FEW && panels >= 4 {
+            if self.weight.depth < SHALLOW {
+                self.by_rows(group, rows, y);
+            } else if rows * across <= FEW && panels >= 4 {
                 self.by_panels(group, rows, y);
             } else {
                 self.by_tiles(group, rows, y);
@@ -112,11 +118,11 @@ impl<T: Product> Winograd<'_, T> {
             for item in range {
                 let (panel, block) = (item / blocks, item % blocks * step);
                 let at = panel * POINTS * u_point + block * PANEL;
-                let depth = block..depth.min(block + step);
+                let channels = block..depth.min(block + step);
                 // SAFETY: every item writes channels of its own, for which the panel has room.
                 unsafe {
                     let u = shared.part(at..at + 1).as_mut_ptr();
-                    self.transform_weight(group, panel, depth, u, u_point);
+                    self.transform_weight(group, self.panel(panel), channels, u, PANEL, u_point);
                 }
             }
         });
@@ -174,8 +180,15 @@ impl<T: Product> Winograd<'_, T> {
                         let channels = first..depth.min(first + step);
                         // SAFETY: the buffer has room for these channels.
                         unsafe {
-                            let u = u.as_mut_ptr();
-                            self.transform_weight(group, panel, channels.clone(), u, u_point);
+                            let (channels, u) = (channels.clone(), u.as_mut_ptr());
+                            self.transform_weight(
+                                group,
+                                self.panel(panel),
+                                channels,
+                                u,
+                                PANEL,
+                                u_point,
+                            );
                         }
                         self.multiply(panel, tiles, channels, v, u, u_point, m, space);
                     }
@@ -226,20 +239,25 @@ impl<T: Product> Winograd<'_, T> {
         });
     }
 
-    /// Some channels of a panel of the weight at all points: `[points, channels, PANEL]`.
+    /// The output channels of a panel.
+    fn panel(&self, panel: usize) -> Range<usize> {
+        panel * PANEL..self.weight.lanes.min((panel + 1) * PANEL)
+    }
+
+    /// Some of the weight at all points: `[points, channels, lanes]` with these strides.
     ///
     /// # Safety
     /// `u` has room for them.
-    unsafe fn transform_weight(
+    pub(super) unsafe fn transform_weight(
         &self,
         group: usize,
-        panel: usize,
+        lanes: Range<usize>,
         channels: Range<usize>,
         u: *mut T,
+        u_line: usize,
         u_point: usize,
     ) {
         let of = &self.weight;
-        let lanes = panel * PANEL..of.lanes.min((panel + 1) * PANEL);
         let values = &of.values[group * of.lanes * of.depth * 9..][..of.lanes * of.depth * 9];
         T::vectorised(Turned {
             values,
@@ -249,7 +267,7 @@ impl<T: Product> Winograd<'_, T> {
             channel_stride: of.depth_stride,
             turned: self.turned,
             u,
-            u_line: PANEL,
+            u_line,
             u_point,
         });
     }
@@ -316,7 +334,7 @@ impl<T: Product> Winograd<'_, T> {
     ) {
         let ([down, across], [height, width]) = (tiles(self.grid), self.grid);
         let plane = height * width;
-        let lanes = panel * PANEL..self.weight.lanes.min((panel + 1) * PANEL);
+        let lanes = self.panel(panel);
         with_buffer(16 * across * BLOCK, |slab| {
             for first in lanes.clone().step_by(BLOCK) {
                 let count = BLOCK.min(lanes.end - first);

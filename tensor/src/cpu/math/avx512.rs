@@ -39,10 +39,12 @@ pub(super) fn gelu(x: &[f32], y: &mut [f32]) {
         if far != 0 {
             for (x, y) in x.iter().zip(y) {
                 let x = load(x);
-                // SAFETY: as many numbers as the register has lanes.
-                unsafe {
-                    _mm512_mask_storeu_ps(y.as_mut_ptr(), is_far(x), gelu_far(x, Powers::new()))
-                };
+                let far = is_far(x);
+                if far != 0 {
+                    let value = gelu_far(x, Powers::new());
+                    // SAFETY: as many numbers as the register has lanes.
+                    unsafe { _mm512_mask_storeu_ps(y.as_mut_ptr(), far, value) };
+                }
             }
         }
     }

@@ -1,13 +1,15 @@
 //! The tensor of any rank and kind, on which everything is built.
 
-// An `Arc` without weak references: it is freed by one atomic operation instead of two, and asking
-// whether it is shared takes none. A small operation does each several times.
-use triomphe::{Arc, UniqueArc};
+use std::cell::RefCell;
+use std::thread::LocalKey;
 
-use crate::apply::{Outputs, Track, Tracked, apply, apply_owned, create};
+use smallvec::SmallVec;
+
+use crate::apply::{Outputs, Track, Tracked, apply, apply_one, apply_owned, create};
 use crate::buffer::Buffer;
 use crate::bytes::Bytes;
 use crate::error::OrFail;
+use crate::handle::{Handle, Kept, Places};
 use crate::layout::Layout;
 use crate::op::{Cast, Meta, Op};
 use crate::{DType, Device, Error, Result, Shape};
@@ -18,19 +20,24 @@ use crate::{DType, Device, Error, Result, Shape};
 /// Cloning copies one pointer. The values of a tensor never change under another handle: whatever
 /// writes in place copies a shared buffer first.
 #[derive(Clone)]
-pub struct AnyTensor(Arc<Inner>);
-
-/// What the last holder of an `Arc` held.
-fn into_inner<T>(arc: Arc<T>) -> Option<T> {
-    Arc::into_unique(arc).map(UniqueArc::into_inner)
-}
+pub struct AnyTensor(Handle<Inner>);
 
 struct Inner {
-    buffer: Arc<Buffer>,
+    buffer: Handle<Buffer>,
     // Every element that the layout reaches lies inside of the buffer.
     layout: Layout,
     dtype: DType,
     tracked: Option<Tracked>,
+}
+
+impl Kept for Inner {
+    #[inline]
+    fn places() -> &'static LocalKey<Places<Self>> {
+        thread_local! {
+            static PLACES: Places<Inner> = const { RefCell::new(Vec::new()) };
+        }
+        &PLACES
+    }
 }
 
 impl AnyTensor {
@@ -43,7 +50,7 @@ impl AnyTensor {
         let bytes = bytes.filter(|&bytes| bytes <= isize::MAX as usize).ok_or_else(|| {
             Error::Memory { device: device.name().into(), bytes: usize::MAX, usage: String::new() }
         })?;
-        let buffer = Arc::new(Buffer::new(bytes, device)?);
+        let buffer = Handle::new(Buffer::new(bytes, device)?);
         Ok(Self::new(buffer, Layout::contiguous(meta.shape), meta.dtype))
     }
 
@@ -51,7 +58,7 @@ impl AnyTensor {
     #[inline]
     pub(crate) fn uninitialized_like(dense: &Self, dtype: DType) -> Result<Self> {
         let bytes = dense.num_elements() * dtype.size();
-        let buffer = Arc::new(Buffer::new(bytes, dense.device())?);
+        let buffer = Handle::new(Buffer::new(bytes, dense.device())?);
         Ok(Self::new(buffer, *dense.layout(), dtype))
     }
 
@@ -70,14 +77,14 @@ impl AnyTensor {
     }
 
     #[inline]
-    fn new(buffer: Arc<Buffer>, layout: Layout, dtype: DType) -> Self {
-        Self(Arc::new(Inner { buffer, layout, dtype, tracked: None }))
+    fn new(buffer: Handle<Buffer>, layout: Layout, dtype: DType) -> Self {
+        Self(Handle::new(Inner { buffer, layout, dtype, tracked: None }))
     }
 
     /// A contiguous tensor in memory that is taken over.
     pub(crate) fn adopt(host: Bytes, meta: Meta, device: Device) -> Self {
         debug_assert_eq!(host.as_bytes().len(), meta.bytes());
-        let buffer = Arc::new(Buffer::adopt(host, device));
+        let buffer = Handle::new(Buffer::adopt(host, device));
         Self::new(buffer, Layout::contiguous(meta.shape), meta.dtype)
     }
 
@@ -87,10 +94,10 @@ impl AnyTensor {
             return Err(self);
         }
         let Inner { buffer, layout, dtype, tracked } =
-            into_inner(self.0).expect("this is the only handle");
-        let buffer = into_inner(buffer).expect("this is the only tensor in it");
+            self.0.into_inner().expect("this is the only handle");
+        let buffer = buffer.into_inner().expect("this is the only tensor in it");
         buffer.into_host().map_err(|buffer| {
-            Self(Arc::new(Inner { buffer: Arc::new(buffer), layout, dtype, tracked }))
+            Self(Handle::new(Inner { buffer: Handle::new(buffer), layout, dtype, tracked }))
         })
     }
 
@@ -156,14 +163,14 @@ impl AnyTensor {
     /// The same values, tracked by `tracked` from now on.
     pub fn with_tracked(&self, tracked: Option<Tracked>) -> Self {
         let Inner { buffer, layout, dtype, .. } = &*self.0;
-        Self(Arc::new(Inner { buffer: buffer.clone(), layout: *layout, dtype: *dtype, tracked }))
+        Self(Handle::new(Inner { buffer: buffer.clone(), layout: *layout, dtype: *dtype, tracked }))
     }
 
     /// Attaches what tracks a tensor that was just made.
     // By its parts: a struct would go through memory, and be read before it is written there.
     #[inline]
     pub fn track(&mut self, node: std::sync::Arc<dyn Track>, output: u32) {
-        match Arc::get_mut(&mut self.0) {
+        match self.0.get_mut() {
             Some(inner) => inner.tracked = Some(Tracked { node, output }),
             None => *self = self.with_tracked(Some(Tracked { node, output })),
         }
@@ -172,7 +179,7 @@ impl AnyTensor {
     /// Takes the handle apart and returns what tracked the tensor, if this was the last handle.
     /// A tape uses it to drop long graphs without recursion.
     pub fn into_tracked(self) -> Option<Tracked> {
-        into_inner(self.0).and_then(|inner| inner.tracked)
+        self.0.into_inner().and_then(|inner| inner.tracked)
     }
 
     /// The same values with nothing tracking them.
@@ -196,8 +203,8 @@ impl AnyTensor {
     /// be written.
     #[inline]
     pub(crate) fn is_exclusive(&mut self) -> bool {
-        Arc::get_mut(&mut self.0).is_some_and(|inner| {
-            Arc::get_mut(&mut inner.buffer).is_some()
+        self.0.get_mut().is_some_and(|inner| {
+            inner.buffer.get_mut().is_some()
                 && inner.layout.offset() == 0
                 && inner.layout.is_contiguous()
         })
@@ -218,24 +225,26 @@ impl AnyTensor {
     #[inline]
     #[track_caller]
     pub fn apply(&self, op: impl Into<Op>, rest: &[&AnyTensor]) -> AnyTensor {
-        self.apply_all(op, rest).swap_remove(0)
+        let op = op.into();
+        match rest {
+            [] => apply_one(&op, &[self]),
+            [b] => apply_one(&op, &[self, b]),
+            [b, c] => apply_one(&op, &[self, b, c]),
+            rest => {
+                let inputs: Vec<_> = std::iter::once(self).chain(rest.iter().copied()).collect();
+                apply_one(&op, &inputs)
+            }
+        }
+        .or_fail()
     }
 
     /// As [`AnyTensor::apply`], with all outputs.
     #[inline]
     #[track_caller]
     pub fn apply_all(&self, op: impl Into<Op>, rest: &[&AnyTensor]) -> Outputs {
-        let op = op.into();
-        match rest {
-            [] => apply(&op, &[self]),
-            [b] => apply(&op, &[self, b]),
-            [b, c] => apply(&op, &[self, b, c]),
-            rest => {
-                let inputs: Vec<_> = std::iter::once(self).chain(rest.iter().copied()).collect();
-                apply(&op, &inputs)
-            }
-        }
-        .or_fail()
+        let inputs: SmallVec<[&AnyTensor; 6]> =
+            std::iter::once(self).chain(rest.iter().copied()).collect();
+        apply(&op.into(), &inputs).or_fail()
     }
 
     /// As [`AnyTensor::apply`]; this tensor's memory becomes the result's where that is possible.

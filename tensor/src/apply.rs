@@ -104,21 +104,62 @@ fn apply_now(
     inputs: &[&AnyTensor],
     caller: &'static Location<'static>,
 ) -> Result<Outputs> {
-    let first = inputs[0];
-    let alike = op.spec().preserves_meta(first.dtype(), inputs.len())
-        && first.is_dense()
-        && inputs[1..].iter().all(|input| input.is_like(first));
-    let mut outputs = if alike {
-        SmallVec::from_buf([AnyTensor::uninitialized_like(first, first.dtype())?])
-    } else {
-        allocate_like(&infer(op, inputs, first.device())?, first)?
-    };
-    run(op, inputs, &outputs)?;
-    if crate::anomaly::detects_anomaly() {
-        crate::anomaly::check(op.spec().name(), inputs, &outputs, caller)?;
+    if is_alike(op, inputs) {
+        return apply_alike(op, inputs, caller).map(|output| SmallVec::from_buf([output]));
     }
-    record(Applied { op, inputs, alike, caller }, &mut outputs)?;
+    let first = inputs[0];
+    let mut outputs = allocate_like(&infer(op, inputs, first.device())?, first)?;
+    run(op, inputs, &outputs)?;
+    finish(op, inputs, false, &mut outputs, caller)?;
     Ok(outputs)
+}
+
+/// As [`apply`], for the first output. The common case by a shorter way than through a list.
+#[inline]
+#[track_caller]
+pub(crate) fn apply_one(op: &Op, inputs: &[&AnyTensor]) -> Result<AnyTensor> {
+    let common = !watched() && autocast_dtype().is_none() && !matches!(op, Op::View(_));
+    if common && is_alike(op, inputs) {
+        return apply_alike(op, inputs, Location::caller());
+    }
+    apply(op, inputs).map(|mut outputs| outputs.swap_remove(0))
+}
+
+/// Whether the inputs are dense, and each is like the one output.
+#[inline]
+fn is_alike(op: &Op, inputs: &[&AnyTensor]) -> bool {
+    let first = inputs[0];
+    op.spec().preserves_meta(first.dtype(), inputs.len())
+        && first.is_dense()
+        && inputs[1..].iter().all(|input| input.is_like(first))
+}
+
+/// As [`apply_now`], where [`is_alike`].
+#[inline]
+fn apply_alike(
+    op: &Op,
+    inputs: &[&AnyTensor],
+    caller: &'static Location<'static>,
+) -> Result<AnyTensor> {
+    let mut output = AnyTensor::uninitialized_like(inputs[0], inputs[0].dtype())?;
+    run(op, inputs, std::slice::from_ref(&output))?;
+    finish(op, inputs, true, std::slice::from_mut(&mut output), caller)?;
+    Ok(output)
+}
+
+/// What comes after the kernel: the search for numbers that are none, and the tape.
+#[inline]
+fn finish(
+    op: &Op,
+    inputs: &[&AnyTensor],
+    alike: bool,
+    outputs: &mut [AnyTensor],
+    caller: &'static Location<'static>,
+) -> Result<()> {
+    if crate::anomaly::detects_anomaly() {
+        crate::anomaly::check(op.spec().name(), inputs, outputs, caller)?;
+    }
+    record(Applied { op, inputs, alike, caller }, outputs)
 }
 
 /// Applies an operation without inputs.

@@ -1,16 +1,30 @@
 //! A piece of device memory with its owner.
 
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
 use crate::bytes::Bytes;
+use crate::handle::{Kept, Places};
 use crate::watch::profiled;
 use crate::{Device, Error, Result, profile};
 
-/// Memory of a device. Tensors share it by `Arc`; it goes back to the backend with the last one.
+/// Memory of a device. Tensors share it; it goes back to the backend with the last one.
 pub struct Buffer {
     address: usize,
     bytes: usize,
     device: Device,
     // Where the memory comes from if not from the backend.
     host: Option<Bytes>,
+}
+
+impl Kept for Buffer {
+    #[inline]
+    fn places() -> &'static LocalKey<Places<Self>> {
+        thread_local! {
+            static PLACES: Places<Buffer> = const { RefCell::new(Vec::new()) };
+        }
+        &PLACES
+    }
 }
 
 /// The error of a device without memory for `bytes`.

@@ -31,6 +31,7 @@ mod element;
 mod error;
 mod file;
 mod fuse;
+mod handle;
 mod host;
 mod layout;
 pub mod memory;

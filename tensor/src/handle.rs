@@ -77,8 +77,11 @@ impl<T: Kept> Handle<T> {
     /// The value to be changed, if this is the only owner.
     #[inline]
     pub fn get_mut(&mut self) -> Option<&mut T> {
+        if !self.is_only() {
+            return None;
+        }
         // SAFETY: nobody else reads it, and nobody can clone this while it is borrowed.
-        self.is_only().then(|| unsafe { &mut self.0.as_mut().value })
+        Some(unsafe { &mut self.0.as_mut().value })
     }
 
     /// The value itself, if this was the last owner.

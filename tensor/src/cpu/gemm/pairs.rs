@@ -97,16 +97,16 @@ impl Kernel for PackPairs<'_> {
             let count = width.min(lines.end - line);
             for (pair, out) in depth.clone().zip(panel.chunks_exact_mut(width)) {
                 let (values, zeros) = out.split_at_mut(count);
-                zeros.fill(0.0);
+                if !zeros.is_empty() {
+                    zeros.fill(0.0);
+                }
                 let (first, second) = (2 * pair, 2 * pair + 1);
                 if from.line_stride == 1 && second < steps {
                     // SAFETY: whoever made the operand promised that its elements can be read, and
                     // `count` lines from `line` on lie within it.
                     let row =
                         |k: usize| unsafe { std::slice::from_raw_parts(from.at(line, k), count) };
-                    for ((value, &a), &b) in values.iter_mut().zip(row(first)).zip(row(second)) {
-                        *value = word(a, b);
-                    }
+                    words_of(row(first), row(second), values);
                 } else {
                     for (i, value) in values.iter_mut().enumerate() {
                         // SAFETY: as above; a step beyond the last one is not read.
@@ -118,6 +118,20 @@ impl Kernel for PackPairs<'_> {
                 }
             }
         }
+    }
+}
+
+/// The words of two steps of depth. By sixteens of known length: a loop over slices of any length
+/// took ten times as long, a third of a product of 256 x 256 x 256.
+#[inline(always)]
+fn words_of(first: &[bf16], second: &[bf16], out: &mut [f32]) {
+    let ((a, a_rest), (b, b_rest)) = (first.as_chunks::<16>(), second.as_chunks::<16>());
+    let (whole, rest) = out.as_chunks_mut::<16>();
+    for ((out, a), b) in whole.iter_mut().zip(a).zip(b) {
+        *out = std::array::from_fn(|i| word(a[i], b[i]));
+    }
+    for ((out, &a), &b) in rest.iter_mut().zip(a_rest).zip(b_rest) {
+        *out = word(a, b);
     }
 }
 

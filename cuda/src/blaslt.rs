@@ -215,9 +215,10 @@ fn one(scale: DType) -> [u8; 16] {
     bytes
 }
 
-fn epilogue(Epilogue { bias, activation }: Epilogue) -> c_int {
+fn epilogue(Epilogue { bias, activation, sums }: Epilogue) -> c_int {
     use GemmActivation::{GeluTanh, Relu};
     let epilogue = match (activation, bias) {
+        _ if sums => Epilogues::CUBLASLT_EPILOGUE_BGRADB,
         (None, false) => Epilogues::CUBLASLT_EPILOGUE_DEFAULT,
         (None, true) => Epilogues::CUBLASLT_EPILOGUE_BIAS,
         (Some(Relu), false) => Epilogues::CUBLASLT_EPILOGUE_RELU,
@@ -267,7 +268,7 @@ impl BlasLt {
             plans.insert(*gemm, self.plan(gemm, at)?);
         }
         let Some(plan) = &plans[gemm] else { return Ok(false) };
-        self.set_bias(&plan.desc, gemm, at)?;
+        self.set_vector(&plan.desc, gemm, at)?;
         let (alpha, beta) = (one(scale_type(gemm.dtype)), [0u8; 16]);
         let (workspace, bytes) = self.workspace;
         // SAFETY: the descriptors describe the matrices, which are the care of the caller; the
@@ -295,12 +296,13 @@ impl BlasLt {
         check("cublasLtMatmul", status).map(|()| true)
     }
 
-    fn set_bias(&self, desc: &Object, gemm: &Gemm, at: Addresses) -> Result<()> {
-        if !gemm.epilogue.bias {
+    /// Tells where the bias is, or where the sums go.
+    fn set_vector(&self, desc: &Object, gemm: &Gemm, at: Addresses) -> Result<()> {
+        if !(gemm.epilogue.bias || gemm.epilogue.sums) {
             return Ok(());
         }
         let attribute = DescAttribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER as c_int;
-        desc.set(self.api.desc_set, attribute, at.bias)
+        desc.set(self.api.desc_set, attribute, at.vector)
     }
 
     /// Descriptors, and the algorithm that the library thinks is the fastest.
@@ -321,8 +323,8 @@ impl BlasLt {
         for (attribute, value) in attributes {
             desc.set(api.desc_set, attribute as c_int, value)?;
         }
-        // The choice of the algorithm looks at the alignment of the bias.
-        self.set_bias(&desc, gemm, at)?;
+        // The choice of the algorithm looks at its alignment.
+        self.set_vector(&desc, gemm, at)?;
         let layout = |rows: usize, columns: usize, leading: usize, step: usize| {
             let (rows, columns) = (rows as u64, columns as u64);
             // SAFETY: the call writes one pointer.

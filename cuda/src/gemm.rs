@@ -29,7 +29,7 @@ pub struct Gemm {
     pub batch: usize,
     /// What is done to each element.
     pub epilogue: Epilogue,
-    /// Bytes that the addresses of A, B, D and the bias are multiples of, 256 at most.
+    /// Bytes that the addresses of A, B, D and the vector are multiples of, 256 at most.
     pub alignment: [u32; 4],
 }
 
@@ -44,13 +44,15 @@ pub struct Factor {
     pub step: usize,
 }
 
-/// What the library does to each element of a product.
+/// What the library does to each element of a product, or beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Epilogue {
     /// Whether a bias is added, one number for each row of D.
     pub bias: bool,
     /// What is applied at the end.
     pub activation: Option<GemmActivation>,
+    /// Whether each column of B is summed, instead of bias and activation: the gradient of a bias.
+    pub sums: bool,
 }
 
 /// The activations that the library has.
@@ -71,8 +73,8 @@ pub struct Addresses {
     pub b: u64,
     /// The result.
     pub d: u64,
-    /// The bias, if there is one.
-    pub bias: u64,
+    /// The bias that is read or the sums that are written, if there are any.
+    pub vector: u64,
 }
 
 /// A row-major view of a matrix in a batch: extents, strides, and elements from one to the next.
@@ -126,6 +128,10 @@ pub(crate) fn gemm(
         return None;
     }
     let a = right.factor()?;
+    // Columns of B are summed only where they lie as rows.
+    if epilogue.sums && !b.transposed {
+        return None;
+    }
     let alignment = [256; 4];
     Some(Gemm { dtype, tf32: false, m, n, k, a, b, batch, epilogue, alignment })
 }
@@ -275,6 +281,19 @@ mod tests {
         assert_eq!((gemm.m, gemm.n, gemm.k, gemm.batch), (64, 128, 32, 1));
         assert_eq!(gemm.a, Factor { transposed: true, leading: 32, step: 0 });
         assert_eq!(gemm.b, Factor { transposed: false, leading: 32, step: 0 });
+    }
+
+    #[test]
+    fn a_gradient_is_summed_where_it_lies() {
+        // The gradient of a result [128, 64], transposed, by the input [128, 32].
+        let gradient = Matrix { rows: 64, columns: 128, row_stride: 1, column_stride: 64, step: 0 };
+        let input = Matrix { rows: 128, columns: 32, row_stride: 32, column_stride: 1, step: 0 };
+        let sums = Epilogue { sums: true, ..Epilogue::default() };
+        let product = gemm(DType::BF16, [gradient, input], 1, sums).unwrap();
+        assert_eq!((product.m, product.n, product.k), (32, 64, 128));
+        assert!(product.b.transposed && product.epilogue == sums);
+        let rows = Matrix { row_stride: 128, column_stride: 1, ..gradient };
+        assert_eq!(gemm(DType::BF16, [rows, input], 1, sums), None);
     }
 
     #[test]

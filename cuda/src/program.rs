@@ -112,6 +112,10 @@ families! {
     LAYER_NORM_AFFINE = "layer_norm_affine", [COMMON, MATH], false, (7, 5);
     /// Batch normalisation and its gradient.
     BATCH_NORM = "batch_norm", [COMMON, MATH, BLOCK], true, (7, 5);
+    /// Steps of recurrent layers.
+    RECURRENT_CELL = "recurrent_cell", [COMMON, MATH], false, (7, 5);
+    /// Gradients of steps of recurrent layers.
+    RECURRENT_CELL_BACKWARD = "recurrent_cell_backward", [COMMON, MATH], false, (7, 5);
     /// Cross-entropy and its gradient.
     CROSS_ENTROPY = "cross_entropy", [COMMON, MATH, BLOCK, INDEX], true, (7, 5);
     /// Steps of optimizers.

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Command;
 
 use kiln_cuda::{Cuda, Graph, Timer, reset_peak_memory};
-use kiln_tensor::op::{BatchNorm, BatchNormBackward, BatchNormEval, Op};
-use kiln_tensor::{AnyTensor, Device, Tensor, activation, apply, fuse};
+use kiln_tensor::op::samples::{Input, Values};
+use kiln_tensor::op::{BatchNorm, BatchNormBackward, BatchNormEval, Meta, Op, all_samples};
+use kiln_tensor::{AnyTensor, DType, Device, Tensor, activation, apply, fuse};
 
 /// The log of the stand-in; where it is set, this process has the stand-in for a driver.
 const LOG: &str = "FAKE_CUDA_LOG";
@@ -187,6 +188,35 @@ fn batch_norm_is_one_kernel_or_two(device: &Device) {
     }
 }
 
+fn a_step_of_a_recurrent_layer_is_a_product_and_a_cell(device: &Device) {
+    let mut layers = 0;
+    for case in all_samples().cases {
+        let backward = match case.op {
+            Op::Recurrent(_) => false,
+            Op::RecurrentBackward(_) => true,
+            _ => continue,
+        };
+        let ones = |input: &Input| {
+            let int = matches!(input.values, Values::Int(..));
+            let dtype = if int { DType::I32 } else { DType::F32 };
+            AnyTensor::full(Meta::new(input.shape, dtype), 1, *device)
+        };
+        let inputs: Vec<AnyTensor> = case.inputs.iter().map(ones).collect();
+        let time = inputs.iter().find(|x| x.rank() == 3).unwrap().shape()[0];
+        noted();
+        apply(&case.op, &inputs.iter().collect::<Vec<_>>()).unwrap();
+        let log = noted();
+        let named = |name: &str| log.iter().filter(|line| line.starts_with(name)).count();
+        let (products, steps) = (named("kernel matmul_"), named("kernel recurrent_cell_"));
+        // One more product gives the gradient of the weight over all steps.
+        assert_eq!([products, steps], [time + backward as usize, time], "{:?}", case.op);
+        // The rest is done once, however many steps there are.
+        assert!(log.len() - products - steps <= 7, "{log:?}");
+        layers += 1;
+    }
+    assert!(layers >= 36, "{layers}");
+}
+
 /// Builds the stand-in; false without a compiler.
 fn build(folder: &Path) -> bool {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake/cuda.c");
@@ -237,4 +267,5 @@ fn the_driver_is_asked_for_the_same_in_the_same_order() {
     a_timer_has_the_clock_of_the_device(device);
     the_peak_starts_anew(device);
     batch_norm_is_one_kernel_or_two(device);
+    a_step_of_a_recurrent_layer_is_a_product_and_a_cell(device);
 }

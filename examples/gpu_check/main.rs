@@ -64,7 +64,7 @@ use kiln::Result;
 use kiln::cuda::{Cache, Graph, compile, compiler_version, probe, programs, set_allows_tf32};
 use kiln::prelude::*;
 use kiln::tensor::op::samples::{Case, Input, Samples, complex_in, float_in};
-use kiln::tensor::op::{Activation, MatMul, all_samples};
+use kiln::tensor::op::{Activation, MatMul, MatMulSums, all_samples};
 use samples::{Memory, Table};
 use training::Course;
 
@@ -197,6 +197,7 @@ fn products(log: &mut Log, device: Device) {
         let op = MatMul { bias: true, activation };
         floats.rough(op, [float(vec![m, k]), float(vec![k, n]), float(vec![n])]);
     }
+    floats.rough(MatMulSums, [float(vec![m, k]), float(vec![k, n])]);
     let layouts = [Memory::Contiguous, Memory::Transposed, Memory::Sliced];
     let mut check = |cases: &[Case], dtype| {
         println!("{dtype}:");

@@ -77,7 +77,7 @@ enum Precision {
 fn precision(op: &Op) -> Precision {
     use UnaryKind::*;
     match op {
-        Op::MatMul(_) | Op::Attention(_) => Precision::Half,
+        Op::MatMul(_) | Op::MatMulSums(_) | Op::Attention(_) => Precision::Half,
         Op::Conv2d(_) | Op::Conv2dInputGrad(_) => Precision::Half,
         Op::Softmax(_) | Op::LayerNorm(_) | Op::CrossEntropy(_) => Precision::Full,
         Op::BatchNorm(_) | Op::BatchNormEval(_) | Op::Recurrent(_) => Precision::Full,

@@ -24,7 +24,7 @@ fn decomposes(op: &Op) -> bool {
         Op::LayerNorm(_) | Op::LayerNormBackward(_) => true,
         Op::BatchNorm(_) | Op::BatchNormBackward(_) => true,
         Op::CrossEntropy(_) | Op::CrossEntropyBackward(_) => true,
-        Op::Fused(_) | Op::Update(_) => true,
+        Op::Fused(_) | Op::Update(_) | Op::MatMulSums(_) => true,
         _ => false,
     }
 }

@@ -1,7 +1,8 @@
 //! The shape rules themselves.
 
 use kiln_tensor::op::{
-    BatchNormBackward, Binary, BinaryKind, LayerNormBackward, Meta, Operation, all_samples,
+    BatchNormBackward, Binary, BinaryKind, LayerNormBackward, MatMulSums, Meta, Operation,
+    all_samples,
 };
 use kiln_tensor::{AnyTensor, DType, Device, TensorData, apply};
 
@@ -23,6 +24,27 @@ fn operations_that_preserve_the_meta_infer_it() {
         }
     }
     assert!(preserving > 100, "{preserving} cases");
+}
+
+#[test]
+fn a_product_with_sums_is_of_two_matrices() {
+    let of = |a: &[usize], b: &[usize], dtype: DType| {
+        let metas = [Meta::new(a, dtype), Meta::new(b, dtype)];
+        MatMulSums.infer(&metas).map_err(|error| error.to_string())
+    };
+    let [product, sums] = of(&[2, 3], &[3, 4], DType::F16).unwrap()[..] else { panic!("two") };
+    assert_eq!(product, Meta::new([2, 4], DType::F16));
+    assert_eq!(sums, Meta::new([2], DType::F16));
+    assert_eq!(
+        of(&[2, 3], &[4, 3], DType::F32).unwrap_err(),
+        "matmul_sums: shapes [2, 3] and [4, 3] do not fit: the left has 3 columns, the right 4 rows; \
+         they must be equal"
+    );
+    assert_eq!(
+        of(&[2, 2, 3], &[3, 4], DType::F32).unwrap_err(),
+        "matmul_sums: shapes [2, 2, 3] and [3, 4] do not fit: both must be matrices"
+    );
+    assert!(of(&[2, 3], &[3, 4], DType::I32).unwrap_err().starts_with("matmul_sums: dtypes i32"));
 }
 
 #[test]

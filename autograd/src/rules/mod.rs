@@ -16,8 +16,8 @@ mod scan;
 
 use kiln_tensor::op::{
     Axes, BatchNormBackward, Conv2d, Conv2dInputGrad, Conv2dWeightGrad, CrossEntropyBackward,
-    Derivative, LayerNormBackward, MatMul, MaxPool2dBackward, Meta, Op, Reduce, ReduceKind, Select,
-    SelectBackward, SoftmaxBackward, View, cat_parts, inverse_permutation,
+    Derivative, LayerNormBackward, MatMul, MatMulSums, MaxPool2dBackward, Meta, Op, Reduce,
+    ReduceKind, Select, SelectBackward, SoftmaxBackward, View, cat_parts, inverse_permutation,
 };
 use kiln_tensor::{AnyTensor, Result, Shape, Tracked};
 use smallvec::{SmallVec, smallvec};
@@ -289,6 +289,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
         | Op::BatchNormBackward(_)
         | Op::BatchNormEval(_)
         | Op::CrossEntropyBackward(_)
+        | Op::MatMulSums(_)
         | Op::RecurrentBackward(_)
         | Op::Custom(_) => {
             let mut outputs = SmallVec::from_elem(None, cx.step.outputs);
@@ -364,22 +365,33 @@ fn matmul(op: &MatMul, cx: &mut Context<'_>, dy: AnyTensor) -> Results {
         let origin = &node(&parent.node).origin;
         matches!(origin, Origin::Step(Step { op: Op::View(View::Permute(_)), .. }))
     });
-    let mut results = cx.two(
-        || dz.matmul(&cx.input(1).transpose()).sum_to(&a_shape),
-        || {
-            let (mut a, mut dz) = (cx.input(0), dz.clone());
-            if b_shape.rank() == 2 && a.rank() > 2 {
-                // One right operand for the whole batch: one product over all rows.
-                (a, dz) = (rows(&a), rows(&dz));
-            }
-            let db = if transposed {
-                dz.transpose().matmul(&a).transpose()
-            } else {
-                a.transpose().matmul(&dz)
-            };
-            db.sum_to(&b_shape)
-        },
-    );
+    let da = || dz.matmul(&cx.input(1).transpose()).sum_to(&a_shape);
+    let factors = || match (cx.input(0), b_shape.rank()) {
+        // One right operand for the whole batch: one product over all rows.
+        (a, 2) if a.rank() > 2 => (rows(&a), rows(&dz)),
+        (a, _) => (a, dz.clone()),
+    };
+    // Weight and bias of a linear layer: some devices sum the gradient while they multiply it.
+    if op.bias
+        && transposed
+        && b_shape.rank() == 2
+        && cx.wants(1)
+        && cx.wants(2)
+        && dz.device().backend().supports(&MatMulSums.into())
+    {
+        let (a, dz) = factors();
+        let both = dz.transpose().apply_all(MatMulSums, &[&a]);
+        return smallvec![cx.wants(0).then(da), Some(both[0].transpose()), Some(both[1].clone())];
+    }
+    let mut results = cx.two(da, || {
+        let (a, dz) = factors();
+        let db = if transposed {
+            dz.transpose().matmul(&a).transpose()
+        } else {
+            a.transpose().matmul(&dz)
+        };
+        db.sum_to(&b_shape)
+    });
     if op.bias {
         results.push(cx.wants(2).then(|| dz.sum_to(cx.shape(2))));
     }
@@ -388,6 +400,7 @@ fn matmul(op: &MatMul, cx: &mut Context<'_>, dy: AnyTensor) -> Results {
 
 /// All leading axes as one: `[.., n]` to `[rows, n]`.
 fn rows(x: &AnyTensor) -> AnyTensor {
-    let n = x.shape().last().copied().unwrap_or(1);
-    x.reshape([x.num_elements() / n.max(1), n])
+    let shape = x.shape();
+    let (n, leading) = shape.split_last().expect("a matrix has axes");
+    x.reshape([leading.iter().product(), *n])
 }

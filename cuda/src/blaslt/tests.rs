@@ -156,12 +156,13 @@ fn blas(api: Api) -> BlasLt {
 fn product(dtype: DType) -> Gemm {
     let left = Matrix { rows: 2, columns: 3, row_stride: 3, column_stride: 1, step: 6 };
     let right = Matrix { rows: 3, columns: 4, row_stride: 1, column_stride: 3, step: 12 };
-    let epilogue = Epilogue { bias: true, activation: Some(GemmActivation::Relu) };
+    let epilogue =
+        Epilogue { bias: true, activation: Some(GemmActivation::Relu), ..Epilogue::default() };
     gemm(dtype, [left, right], 2, epilogue).unwrap()
 }
 
-fn run(blas: &BlasLt, gemm: &Gemm, bias: u64) -> Result<bool> {
-    let at = Addresses { a: 100, b: 200, d: 300, bias };
+fn run(blas: &BlasLt, gemm: &Gemm, vector: u64) -> Result<bool> {
+    let at = Addresses { a: 100, b: 200, d: 300, vector };
     // SAFETY: the recorder reads nothing at these addresses.
     unsafe { blas.matmul(gemm, at, null_mut()) }
 }
@@ -229,6 +230,20 @@ fn types_of_elements_decide_in_what_is_added_up() {
     }
     assert_eq!(one(DType::F64)[..8], 1f64.to_ne_bytes());
     assert_eq!(one(DType::Complex64)[..8], [1f32.to_ne_bytes(), [0; 4]].concat());
+}
+
+/// The sums go where the bias would be: BGRADB, which wants B transposed.
+#[test]
+fn sums_are_an_epilogue_too() {
+    let blas = blas(RECORDER);
+    let left = Matrix { rows: 2, columns: 3, row_stride: 1, column_stride: 2, step: 0 };
+    let right = Matrix { rows: 3, columns: 4, row_stride: 4, column_stride: 1, step: 0 };
+    let epilogue = Epilogue { sums: true, ..Epilogue::default() };
+    let gemm = gemm(DType::F16, [left, right], 1, epilogue).unwrap();
+    assert!(run(&blas, &gemm, 400).unwrap());
+    let calls = calls();
+    let settings = ["set(4, 1, 4 bytes)", "set(7, 512, 4 bytes)", "set(8, 400, 8 bytes)"];
+    assert!(settings.iter().all(|call| calls.contains(&call.to_string())), "{calls:?}");
 }
 
 #[test]

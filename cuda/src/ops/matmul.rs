@@ -1,12 +1,16 @@
-//! Matrix products with bias and activation.
+//! Matrix products with bias and activation, or with the sums of a factor.
+
+mod ways;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kiln_tensor::op::{Activation, MatMul};
+use kiln_tensor::op::{Activation, MatMul, Reduce, ReduceKind};
 use kiln_tensor::{AnyTensor, DType, Layout, MAX_RANK, Result, Shape};
 
+use self::ways::{Way, ways};
 use super::elementwise::{COMPLEX, FLOATS, number_type};
 use super::pointwise::{self, activation_name};
+use super::reduce;
 use crate::backend::Kernels;
 use crate::gemm::{Addresses, Epilogue, Gemm, GemmActivation, Matrix, alignment, gemm};
 use crate::geometry::{Walk, blocks_for};
@@ -40,61 +44,6 @@ struct Parameters {
 // SAFETY: the fields are integers of eight bytes.
 unsafe impl Params for Parameters {}
 
-/// What can compute a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// cuBLASLt, where it is installed and can read the factors where they lie.
-    Library,
-    /// `matmul_mma.cu`: halves on tensor cores, any strides, any activation in the epilogue.
-    TensorCores,
-    /// `matmul.cu`: any type and strides, any activation in the epilogue.
-    Tiles,
-}
-
-/// When a way is taken.
-struct Row {
-    dtypes: &'static [DType],
-    /// The first architecture: major and minor.
-    since: (u32, u32),
-    /// Multiplications of one product, at least.
-    work: u64,
-    way: Way,
-}
-
-const SMALL: u64 = 1 << 15; // 32 x 32 x 32
-const MEDIUM: u64 = 1 << 21; // 128 x 128 x 128
-
-/// How products are computed: the first row that fits, or the next one where its way can not.
-///
-/// The sizes are estimates, which no GPU has confirmed: below them the choice of a plan would cost
-/// more than the library saves. `mma.sync` takes 16 x 16 of both halves from Ampere on, where bf16
-/// began as well.
-const WAYS: [Row; 6] = {
-    use DType::{BF16, Complex64, Complex128, F16, F32, F64};
-    use Way::{Library, TensorCores, Tiles};
-    [
-        Row { dtypes: &[F16, BF16], since: (8, 0), work: MEDIUM, way: Library },
-        Row { dtypes: &[F16, BF16], since: (8, 0), work: 0, way: TensorCores },
-        Row { dtypes: &[F16], since: (7, 5), work: SMALL, way: Library },
-        Row { dtypes: &[F32, F64], since: (7, 5), work: SMALL, way: Library },
-        Row { dtypes: &[Complex64, Complex128], since: (7, 5), work: 0, way: Library },
-        Row {
-            dtypes: &[F16, BF16, F32, F64, Complex64, Complex128],
-            since: (7, 5),
-            work: 0,
-            way: Tiles,
-        },
-    ]
-};
-
-/// The ways for a product, the best first.
-fn ways(dtype: DType, capability: (u32, u32), work: u64) -> impl Iterator<Item = Way> {
-    let fits = move |row: &&Row| {
-        row.dtypes.contains(&dtype) && capability >= row.since && work >= row.work
-    };
-    WAYS.iter().filter(fits).map(|row| row.way)
-}
-
 /// Whether factors of f32 are rounded to TF32 in products by cuBLASLt.
 static TF32: AtomicBool = AtomicBool::new(false);
 
@@ -120,7 +69,7 @@ fn epilogue(op: &MatMul, dtype: DType) -> Option<(Epilogue, Option<Activation>)>
         Some(_) if halves => return None,
         other => (None, other),
     };
-    Some((Epilogue { bias: op.bias, activation }, rest))
+    Some((Epilogue { bias: op.bias, activation, sums: false }, rest))
 }
 
 /// The family of [`Way::Tiles`].
@@ -135,13 +84,124 @@ fn program(family: &'static Family, dtype: DType, activation: Option<Activation>
     Program::new(family, name, [("T", number_type(dtype).to_string()), ("EPILOGUE", epilogue)])
 }
 
+/// A tensor as memory: where its first element is, and how the others lie.
+pub(super) struct Place {
+    pub address: u64,
+    pub layout: Layout,
+}
+
+impl Place {
+    /// Elements without gaps at an address.
+    pub fn dense(address: u64, shape: impl Into<Shape>) -> Self {
+        Self { address, layout: Layout::contiguous(shape.into()) }
+    }
+
+    /// With the last two axes in the other order.
+    pub fn transposed(self) -> Self {
+        let mut axes: Vec<usize> = (0..self.layout.shape().rank()).collect();
+        let last = axes.len() - 1;
+        axes.swap(last - 1, last);
+        Self { layout: self.layout.permute(&axes), ..self }
+    }
+}
+
+impl From<&AnyTensor> for Place {
+    fn from(x: &AnyTensor) -> Self {
+        Self { address: address(x), layout: *x.layout() }
+    }
+}
+
+pub(super) fn matmul(
+    kernels: &Kernels,
+    op: &MatMul,
+    inputs: &[&AnyTensor],
+    y: &AnyTensor,
+) -> Result<()> {
+    let factors = [inputs[0].into(), inputs[1].into()];
+    let bias = op.bias.then(|| inputs[2].into());
+    let rest =
+        product(kernels, op, y.dtype(), [&factors[0], &factors[1]], bias.as_ref(), y.into())?;
+    match rest {
+        Some(activation) => pointwise::activation(kernels, activation, y, y),
+        None => Ok(()),
+    }
+}
+
+/// `y = a b`, with the bias of `op` and its activation, unless the result says that this is still to
+/// be applied. `y` lies without gaps.
+pub(super) fn product(
+    kernels: &Kernels,
+    op: &MatMul,
+    dtype: DType,
+    factors: [&Place; 2],
+    bias: Option<&Place>,
+    y: Place,
+) -> Result<Option<Activation>> {
+    if y.layout.shape().num_elements() == 0 {
+        return Ok(None);
+    }
+    let product = Product::new(dtype, factors, bias, &y);
+    for way in ways(dtype, kernels.compute_capability(), product.work()) {
+        match way {
+            Way::Library => {
+                if let Some((epilogue, rest)) = epilogue(op, dtype)
+                    && product.by_library(kernels, epilogue, bias.map_or(0, |bias| bias.address))?
+                {
+                    return Ok(rest);
+                }
+            }
+            Way::TensorCores => {
+                return product.by_kernel(kernels, &MATMUL_MMA, op.activation).map(|()| None);
+            }
+            Way::Tiles => {
+                return product.by_kernel(kernels, tiles(dtype), op.activation).map(|()| None);
+            }
+        }
+    }
+    Err(kernels.missing(dtype))
+}
+
+/// `y = a b` and the sums of the rows of `a`.
+pub(super) fn matmul_sums(
+    kernels: &Kernels,
+    inputs: &[&AnyTensor],
+    outputs: &[AnyTensor],
+) -> Result<()> {
+    let (a, b) = (inputs[0], inputs[1]);
+    let (y, sums) = (&outputs[0], &outputs[1]);
+    if product_with_sums(kernels, a.dtype(), [&a.into(), &b.into()], y.into(), address(sums))? {
+        return Ok(());
+    }
+    matmul(kernels, &MatMul::default(), inputs, y)?;
+    let columns = [1].into_iter().collect();
+    reduce::reduce(kernels, &Reduce { kind: ReduceKind::Sum, axes: columns }, a, sums)
+}
+
+/// `y = a b`, with the sum of each row of `a` at an address, if the library can do both at once.
+pub(super) fn product_with_sums(
+    kernels: &Kernels,
+    dtype: DType,
+    factors: [&Place; 2],
+    y: Place,
+    sums: u64,
+) -> Result<bool> {
+    if y.layout.shape().num_elements() == 0 {
+        return Ok(false);
+    }
+    let product = Product::new(dtype, factors, None, &y);
+    let first = ways(dtype, kernels.compute_capability(), product.work()).next();
+    if first != Some(Way::Library) {
+        return Ok(false);
+    }
+    product.by_library(kernels, Epilogue { sums: true, ..Epilogue::default() }, sums)
+}
+
 /// One product, or a batch of them, as all ways see it.
 struct Product<'a> {
-    op: &'a MatMul,
-    a: &'a AnyTensor,
-    b: &'a AnyTensor,
-    bias: Option<&'a AnyTensor>,
-    y: &'a AnyTensor,
+    dtype: DType,
+    factors: [&'a Place; 2],
+    bias: Option<&'a Place>,
+    y: u64,
     /// Both factors over the batch of the result, with the axes of the matrix as they are.
     layouts: [Layout; 2],
     /// The axes of the batch.
@@ -152,74 +212,52 @@ struct Product<'a> {
     k: usize,
 }
 
-pub(super) fn matmul(
-    kernels: &Kernels,
-    op: &MatMul,
-    inputs: &[&AnyTensor],
-    y: &AnyTensor,
-) -> Result<()> {
-    let (a, b) = (inputs[0], inputs[1]);
-    let shape = y.shape();
-    if y.num_elements() == 0 {
-        return Ok(());
-    }
-    let axes = shape.rank() - 2;
-    let batch = Shape::new(&shape[..axes]);
-    let over = |x: &AnyTensor| {
-        let mut dims: Vec<usize> = batch.to_vec();
-        dims.extend(&x.shape()[x.rank() - 2..]);
-        x.layout().expand(&Shape::new(dims)).expect("the shape rule broadcasts")
-    };
-    let layouts = [over(a), over(b)];
-    let product = Product {
-        op,
-        a,
-        b,
-        bias: op.bias.then(|| inputs[2]),
-        y,
-        walk: Walk::over(&shape, layouts.each_ref(), 0..axes),
-        layouts,
-        batch: batch.num_elements(),
-        m: shape[axes],
-        n: shape[axes + 1],
-        k: a.shape()[a.rank() - 1],
-    };
-    let work = [product.m, product.n, product.k].map(|extent| extent as u64);
-    let work = work.iter().fold(1, |all: u64, &extent| all.saturating_mul(extent));
-    for way in ways(y.dtype(), kernels.compute_capability(), work) {
-        let done = match way {
-            Way::Library => product.by_library(kernels)?,
-            Way::TensorCores => product.by_kernel(kernels, &MATMUL_MMA, 128)?,
-            Way::Tiles => product.by_kernel(kernels, tiles(y.dtype()), 256)?,
-        };
-        if done {
-            return Ok(());
+impl<'a> Product<'a> {
+    fn new(dtype: DType, factors: [&'a Place; 2], bias: Option<&'a Place>, y: &Place) -> Self {
+        let shape = y.layout.shape();
+        let axes = shape.rank() - 2;
+        let batch = Shape::new(&shape[..axes]);
+        let layouts = factors.map(|factor| {
+            let matrix = factor.layout.shape();
+            let mut dims: Vec<usize> = batch.to_vec();
+            dims.extend(&matrix[matrix.rank() - 2..]);
+            factor.layout.expand(&Shape::new(dims)).expect("the shape rule broadcasts")
+        });
+        Self {
+            dtype,
+            factors,
+            bias,
+            y: y.address,
+            walk: Walk::over(shape, layouts.each_ref(), 0..axes),
+            batch: batch.num_elements(),
+            m: shape[axes],
+            n: shape[axes + 1],
+            k: layouts[0].shape()[axes + 1],
+            layouts,
         }
     }
-    Err(kernels.missing(y.dtype()))
-}
 
-impl Product<'_> {
+    /// Multiplications of one product.
+    fn work(&self) -> u64 {
+        [self.m, self.n, self.k].iter().fold(1, |all, &extent| all.saturating_mul(extent as u64))
+    }
+
     /// Strides of the rows and of the columns of a factor.
     fn strides(&self, factor: usize) -> [i64; 2] {
         let strides = self.layouts[factor].strides();
         [strides[strides.len() - 2] as i64, strides[strides.len() - 1] as i64]
     }
 
-    /// By cuBLASLt; false if it is not there, or can not do this.
-    fn by_library(&self, kernels: &Kernels) -> Result<bool> {
-        let Some((epilogue, rest)) = epilogue(self.op, self.y.dtype()) else { return Ok(false) };
+    /// By cuBLASLt, with the bias or the sums of the epilogue at an address; false if it is not there,
+    /// or can not do this.
+    fn by_library(&self, kernels: &Kernels, epilogue: Epilogue, vector: u64) -> Result<bool> {
         let Some(gemm) = self.gemm(epilogue) else { return Ok(false) };
-        let bias = self.bias.map_or(0, address);
-        let at = Addresses { a: address(self.b), b: address(self.a), d: address(self.y), bias };
-        let alignment = [at.a, at.b, at.d, at.bias].map(alignment);
+        let [a, b] = self.factors.map(|factor| factor.address);
+        let at = Addresses { a: b, b: a, d: self.y, vector };
+        let alignment = [at.a, at.b, at.d, at.vector].map(alignment);
         let gemm = Gemm { alignment, tf32: gemm.dtype == DType::F32 && allows_tf32(), ..gemm };
         // SAFETY: the factors are those of the product, and `y` has its shape without gaps.
-        let done = unsafe { kernels.gemm(&gemm, at)? };
-        if let (true, Some(activation)) = (done, rest) {
-            pointwise::activation(kernels, activation, self.y, self.y)?;
-        }
-        Ok(done)
+        unsafe { kernels.gemm(&gemm, at) }
     }
 
     /// The product for the library, if it can read all that goes in.
@@ -233,41 +271,50 @@ impl Product<'_> {
             let [row_stride, column_stride] = self.strides(factor);
             Some(Matrix { rows, columns, row_stride, column_stride, step: step(factor)? })
         };
-        let bias_is_dense = |bias: &AnyTensor| self.n == 1 || bias.layout().strides()[0] == 1;
+        let bias_is_dense = |bias: &Place| self.n == 1 || bias.layout.strides()[0] == 1;
         if !self.bias.is_none_or(bias_is_dense) {
             return None;
         }
         let factors = [matrix(0, [self.m, self.k])?, matrix(1, [self.k, self.n])?];
-        gemm(self.y.dtype(), factors, self.batch, epilogue)
+        gemm(self.dtype, factors, self.batch, epilogue)
     }
 
     /// By a kernel of this crate.
-    fn by_kernel(&self, kernels: &Kernels, family: &'static Family, threads: u32) -> Result<bool> {
+    fn by_kernel(
+        &self,
+        kernels: &Kernels,
+        family: &'static Family,
+        activation: Option<Activation>,
+    ) -> Result<()> {
         let ([a_row, a_column], [b_row, b_column]) = (self.strides(0), self.strides(1));
+        let operand = |factor: usize| Operand {
+            data: self.factors[factor].address,
+            strides: self.walk.strides[factor],
+        };
         let params = Parameters {
             m: self.m as i64,
             n: self.n as i64,
             k: self.k as i64,
             batch: self.batch as i64,
             batch_dims: self.walk.dims,
-            a: Operand::new(self.a, self.walk.strides[0]),
-            b: Operand::new(self.b, self.walk.strides[1]),
+            a: operand(0),
+            b: operand(1),
             a_row,
             a_column,
             b_row,
             b_column,
-            bias_stride: self.bias.map_or(0, |bias| bias.layout().strides()[0] as i64),
-            bias: self.bias.map_or(0, address),
-            output: address(self.y),
+            bias_stride: self.bias.map_or(0, |bias| bias.layout.strides()[0] as i64),
+            bias: self.bias.map_or(0, |bias| bias.address),
+            output: self.y,
             batch_rank: self.walk.rank as i64,
         };
         let blocks = self.m.div_ceil(TILE) * self.n.div_ceil(TILE) * self.batch;
+        let threads = if *family == MATMUL_MMA { 128 } else { 256 };
         let launch = Launch { threads, ..blocks_for(blocks) };
-        let program = program(family, self.y.dtype(), self.op.activation);
+        let program = program(family, self.dtype, activation);
         // SAFETY: the parameters are those of both families; tiles are cut at the ends of the
         // matrices.
-        unsafe { kernels.launch(&program, launch, &params)? };
-        Ok(true)
+        unsafe { kernels.launch(&program, launch, &params) }
     }
 }
 
@@ -288,49 +335,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_of_ways_says_who_multiplies() {
-        use Way::*;
-        let large = 1 << 30;
-        for (dtype, capability, work, expected) in [
-            (DType::F16, (7, 5), large, &[Library, Tiles][..]),
-            (DType::BF16, (7, 5), large, &[Tiles]),
-            (DType::F16, (8, 0), large, &[Library, TensorCores, Library, Tiles]),
-            (DType::BF16, (9, 0), large, &[Library, TensorCores, Tiles]),
-            (DType::BF16, (9, 0), 1000, &[TensorCores, Tiles]),
-            (DType::F32, (8, 6), large, &[Library, Tiles]),
-            (DType::F64, (8, 6), 1000, &[Tiles]),
-            (DType::Complex64, (8, 9), 1, &[Library, Tiles]),
-            (DType::I32, (9, 0), large, &[]),
-        ] {
-            let found: Vec<Way> = ways(dtype, capability, work).collect();
-            assert_eq!(found, expected, "{dtype} {capability:?} {work}");
-        }
-    }
-
-    /// Whatever the library refuses, a kernel of this crate takes.
-    #[test]
-    fn the_last_way_is_always_one_of_our_own() {
-        let floats = DType::ALL.into_iter().filter(|dtype| dtype.is_float() || dtype.is_complex());
-        for dtype in floats {
-            for capability in [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (12, 0)] {
-                for work in [1, SMALL, MEDIUM, u64::MAX] {
-                    assert_eq!(ways(dtype, capability, work).last(), Some(Way::Tiles), "{dtype}");
-                }
-            }
-        }
-    }
-
-    #[test]
     fn the_library_gets_the_epilogue_that_it_has() {
         let op = |bias, activation| MatMul { bias, activation };
         let relu = Some(GemmActivation::Relu);
         let halves = epilogue(&op(true, Some(Activation::Relu)), DType::BF16);
-        assert_eq!(halves, Some((Epilogue { bias: true, activation: relu }, None)));
+        assert_eq!(halves, Some((Epilogue { bias: true, activation: relu, sums: false }, None)));
         let gelu = epilogue(&op(false, Some(Activation::GeluTanh)), DType::F16).unwrap().0;
-        assert_eq!(gelu, Epilogue { bias: false, activation: Some(GemmActivation::GeluTanh) });
+        assert_eq!(
+            gelu,
+            Epilogue { activation: Some(GemmActivation::GeluTanh), ..Epilogue::default() }
+        );
         // What it does not have follows in f32, and is left to the own kernel in halves.
         let silu = op(true, Some(Activation::Silu));
-        let bias = Epilogue { bias: true, activation: None };
+        let bias = Epilogue { bias: true, ..Epilogue::default() };
         assert_eq!(epilogue(&silu, DType::F32), Some((bias, Some(Activation::Silu))));
         assert_eq!(epilogue(&silu, DType::BF16), None);
         // The exact GELU is not the library's.

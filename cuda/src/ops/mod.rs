@@ -14,6 +14,7 @@ mod matmul;
 mod order;
 mod pointwise;
 mod random;
+mod recurrent;
 mod reduce;
 mod rows;
 mod update;
@@ -36,7 +37,8 @@ pub(crate) fn supports(op: &Op) -> bool {
         Op::ActivationBackward(_) => true,
         Op::Binary(_) | Op::BinaryScalar(_) | Op::Where(_) | Op::Dropout(_) => true,
         Op::Fused(op) => fused::supports(&op.chain),
-        Op::Random(_) | Op::Reduce(_) | Op::ArgReduce(_) | Op::MatMul(_) => true,
+        Op::Random(_) | Op::Reduce(_) | Op::ArgReduce(_) => true,
+        Op::MatMul(_) | Op::MatMulSums(_) => true,
         Op::Unview(_) | Op::Cat(_) | Op::Assign(_) => true,
         Op::Select(_) | Op::SelectBackward(_) | Op::Gather(_) | Op::GatherBackward(_) => true,
         Op::Scatter(_) | Op::RavelIndex(_) => true,
@@ -51,9 +53,8 @@ pub(crate) fn supports(op: &Op) -> bool {
         Op::Attention(_) | Op::AttentionBackward(_) => true,
         Op::BatchNorm(_) | Op::BatchNormBackward(_) | Op::BatchNormEval(_) => true,
         Op::CrossEntropy(_) | Op::CrossEntropyBackward(_) => true,
-        // These are composed of others.
-        Op::Recurrent(_) | Op::RecurrentBackward(_) => false,
-        // And these can not be computed on a GPU yet, if they are not composed either.
+        Op::Recurrent(_) | Op::RecurrentBackward(_) => true,
+        // These can not be computed on a GPU yet, if they are not composed of others.
         Op::View(_) | Op::Factor(_) | Op::Solve(_) | Op::Custom(_) => false,
     }
 }
@@ -79,6 +80,7 @@ pub(crate) fn execute(
         Op::Reduce(op) => reduce::reduce(kernels, op, inputs[0], y),
         Op::ArgReduce(op) => reduce::arg_reduce(kernels, op, inputs[0], y),
         Op::MatMul(op) => matmul::matmul(kernels, op, inputs, y),
+        Op::MatMulSums(_) => matmul::matmul_sums(kernels, inputs, outputs),
         Op::Unview(op) => copy::unview(kernels, op, inputs[0], y),
         Op::Cat(op) => copy::cat(kernels, op, inputs, y),
         Op::Assign(op) => copy::assign(kernels, op, [inputs[0], inputs[1]], y),
@@ -107,6 +109,8 @@ pub(crate) fn execute(
         Op::BatchNormEval(op) => batch_norm::batch_norm_eval(kernels, op, inputs, y),
         Op::Attention(op) => attention::attention(kernels, op, inputs, outputs),
         Op::AttentionBackward(op) => attention::attention_backward(kernels, op, inputs, outputs),
+        Op::Recurrent(op) => recurrent::recurrent(kernels, op, inputs, outputs),
+        Op::RecurrentBackward(op) => recurrent::recurrent_backward(kernels, op, inputs, outputs),
         Op::CrossEntropy(op) => loss::cross_entropy(kernels, op, inputs, outputs),
         Op::CrossEntropyBackward(op) => loss::cross_entropy_backward(kernels, op, inputs, y),
         Op::Scan(op) => order::scan(kernels, op, inputs[0], outputs),
@@ -198,6 +202,7 @@ fn listed() -> Vec<Program> {
         order::programs(),
         pointwise::programs(),
         random::programs(),
+        recurrent::programs(),
         reduce::programs(),
         rows::programs(),
         update::programs(),

@@ -131,10 +131,11 @@ pub(super) fn reduce(kernels: &Kernels, op: &Reduce, x: &AnyTensor, y: &AnyTenso
     )
 }
 
-/// Sums columns of a matrix `[parts, outputs]` of numbers of a wide type that lie without gaps.
+/// Sums columns of a matrix `[parts, outputs]` that lies without gaps. The types are of what is summed,
+/// of what is computed in, and of the sums.
 pub(super) fn sum_rows(
     kernels: &Kernels,
-    [from, to]: [&'static str; 2],
+    types: [&'static str; 3],
     [parts, outputs]: [usize; 2],
     input: u64,
     output: u64,
@@ -159,7 +160,7 @@ pub(super) fn sum_rows(
         kept_rank: 1,
         reduced_rank: 1,
     };
-    run(kernels, ReduceKind::Sum, [from, from, to], plan, params)
+    run(kernels, ReduceKind::Sum, types, plan, params)
 }
 
 /// Reduces `count` numbers of a wide type that lie without gaps to one.

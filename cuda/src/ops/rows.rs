@@ -294,7 +294,8 @@ pub(super) fn layer_norm_backward(
     // SAFETY: the parameters are those of the family, and the workspaces have an entry for each
     // column of each run.
     unsafe { kernels.launch(&affine_program(x.dtype()), threads_for(runs * n), &affine)? };
-    let types = [wide_type(x.dtype()), c_type(x.dtype())];
+    let wide = wide_type(x.dtype());
+    let types = [wide, wide, c_type(x.dtype())];
     sum_rows(kernels, types, [runs, n], weights.address(), address(&outputs[1]))?;
     sum_rows(kernels, types, [runs, n], biases.address(), address(&outputs[2]))
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use kiln_cuda::{Addresses, Factor, Gemm, GemmActivation, Launch, Program, Runtime, programs};
 use kiln_tensor::num_complex::Complex;
-use kiln_tensor::{Error, Result, TensorData};
+use kiln_tensor::{DType, Error, Result, TensorData};
 
 /// What stands behind each kernel: a function that runs it.
 const ENTRY: &str = r#"
@@ -218,14 +218,14 @@ impl Runtime for Emulator {
     }
 }
 
-/// What cuBLASLt documents: `D = activation(A B + bias)` of column-major matrices, added up in more
-/// digits than there.
+/// What cuBLASLt documents: `D = activation(A B + bias)` of column-major matrices, or `D = A B` with the
+/// sum of each column of B, added up in more digits than there.
 ///
 /// # Safety
 /// The matrices lie at these addresses.
 unsafe fn multiply(gemm: &Gemm, at: Addresses) {
     let Gemm { m, n, k, batch, dtype, .. } = *gemm;
-    for (address, bytes) in [at.a, at.b, at.d, at.bias].into_iter().zip(gemm.alignment) {
+    for (address, bytes) in [at.a, at.b, at.d, at.vector].into_iter().zip(gemm.alignment) {
         assert!(address.is_multiple_of(bytes.into()), "{address:#x} is no multiple of {bytes}");
     }
     let read = |address: u64, count: usize| -> Vec<Complex<f64>> {
@@ -245,7 +245,7 @@ unsafe fn multiply(gemm: &Gemm, at: Addresses) {
             }
         };
     let (a, b) = (factor(at.a, gemm.a, m, k), factor(at.b, gemm.b, k, n));
-    let bias = if gemm.epilogue.bias { read(at.bias, m) } else { vec![Complex::default(); m] };
+    let bias = if gemm.epilogue.bias { read(at.vector, m) } else { vec![Complex::default(); m] };
     let mut d = Vec::with_capacity(batch * m * n);
     for number in 0..batch {
         for column in 0..n {
@@ -263,13 +263,28 @@ unsafe fn multiply(gemm: &Gemm, at: Addresses) {
             }
         }
     }
+    if gemm.epilogue.sums {
+        assert!(gemm.b.transposed, "the library sums B only where it lies transposed");
+        let columns = (0..n).map(|column| (0..k).map(|i| b(0, i, column).re).sum());
+        // SAFETY: passed on to the caller.
+        unsafe { write(at.vector, TensorData::new(columns.collect::<Vec<f64>>(), [n]), dtype) };
+    }
     let data = if dtype.is_complex() {
         TensorData::new(d, [batch * m * n])
     } else {
         TensorData::new(d.iter().map(|x| x.re).collect(), [batch * m * n])
     };
+    // SAFETY: passed on to the caller.
+    unsafe { write(at.d, data, dtype) };
+}
+
+/// Writes numbers, rounded once.
+///
+/// # Safety
+/// There is room for them at the address.
+unsafe fn write(address: u64, data: TensorData, dtype: DType) {
     let data = data.convert_dtype(dtype);
     let bytes = data.bytes();
     // SAFETY: passed on to the caller.
-    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), at.d as *mut u8, bytes.len()) };
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) };
 }

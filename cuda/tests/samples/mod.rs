@@ -58,17 +58,21 @@ fn bound(op: &Op, dtype: DType, expected: f64, largest: f64) -> f64 {
         Op::Sort(_) | Op::Nonzero(_) | Op::SearchSorted(_) => 0.0,
         Op::Reduce(op) if matches!(op.kind, ReduceKind::Max | ReduceKind::Min) => 0.0,
         // Products are added up one after another; the CPU does it in several sums.
-        Op::MatMul(_) => 64.0 * compute * largest.max(1.0),
+        Op::MatMul(_) | Op::MatMulSums(_) => 64.0 * compute * largest.max(1.0),
         Op::Unary(op) if op.kind == UnaryKind::Digamma => 16.0 * compute * largest.max(1.0),
         Op::Unary(_) | Op::Binary(_) | Op::BinaryScalar(_) | Op::Arange(_) | Op::Polar(_) => {
             8.0 * compute * expected.abs().max(0.25)
         }
         _ => 16.0 * compute * largest.max(1.0),
     };
-    // The final rounding of halves. Decompositions round each of their steps, chains each link.
+    // The final rounding of halves. Chains round each link, and recurrent layers what they multiply in
+    // each step.
     let rounding = match (dtype, op) {
         (DType::F16 | DType::BF16, Op::Fused(op)) => {
             op.chain.links.len() as f64 * largest.max(1.0) * dtype.epsilon() / 2.0
+        }
+        (DType::F16 | DType::BF16, Op::Recurrent(_) | Op::RecurrentBackward(_)) => {
+            3.0 * largest.max(1.0) * dtype.epsilon() / 2.0
         }
         (DType::F16, _) => expected.abs() * dtype.epsilon() / 2.0 + 2f64.powi(-25),
         (DType::BF16, _) => expected.abs() * dtype.epsilon() / 2.0,

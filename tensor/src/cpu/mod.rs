@@ -89,6 +89,8 @@ impl Backend for Cpu {
         match op {
             Op::Custom(op) => op.op().cpu().is_some(),
             Op::Factor(op) => !linalg::is_composed(op),
+            // Its parts are as fast.
+            Op::MatMulSums(_) => false,
             _ => true,
         }
     }
@@ -146,6 +148,7 @@ impl Backend for Cpu {
             }
             Op::RavelIndex(op) => return assign::ravel_index(op, inputs[0], y),
             Op::MatMul(op) => matmul::matmul(op, inputs, y),
+            Op::MatMulSums(_) => unreachable!("it is composed of others"),
             Op::Factor(op) => return linalg::factor(op, inputs[0], outputs),
             Op::Solve(op) => return linalg::solve(op, [inputs[0], inputs[1]], y),
             Op::Conv2d(op) => conv::conv2d(op, inputs, y),

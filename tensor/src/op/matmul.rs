@@ -1,8 +1,8 @@
-//! The matrix product with its epilogue.
+//! The matrix product with its epilogue, and with the sums of a factor.
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{Activation, Keeps, Meta, Metas, Operation, Unary, check, one};
+use super::{Activation, Axes, Keeps, Meta, Metas, Operation, ReduceKind, Unary, check, one};
 use crate::{AnyTensor, Result, Shape};
 
 /// `activation(a b + bias)`, batched over leading axes that broadcast.
@@ -105,6 +105,7 @@ impl Operation for MatMul {
             (vec![1, 7], vec![7, 1]),
             (vec![2, 3, 4], vec![4, 5]),
             (vec![2, 1, 3, 4], vec![5, 4, 2]),
+            (vec![2, 3, 4], vec![4, 0]),
             (vec![3, 0], vec![0, 2]),
             (vec![0, 3], vec![3, 2]),
         ] {
@@ -122,5 +123,58 @@ impl Operation for MatMul {
         }
         let relu = MatMul { bias: false, activation: Some(Activation::Relu) };
         samples.case(relu, [float([3, 4]), float([2, 4, 5])]);
+    }
+}
+
+/// A product together with the sums of its left factor: the gradients of weight and bias of a linear
+/// layer, of which both read the gradient of the result.
+///
+/// Inputs: `a` `[m, k]` and `b` `[k, n]`, of one float dtype. Results: `a b` `[m, n]`, and the sum of
+/// each row of `a`, `[m]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MatMulSums;
+
+impl Operation for MatMulSums {
+    fn name(&self) -> &'static str {
+        "matmul_sums"
+    }
+
+    fn infer(&self, inputs: &[Meta]) -> Result<Metas> {
+        let op = self.name();
+        let [a, b] = check::arity(op, inputs)?;
+        check::floats(op, inputs)?;
+        let (&[m, k], &[k2, n]) = (&*a.shape, &*b.shape) else {
+            return Err(check::shape_error(op, inputs, "both must be matrices"));
+        };
+        if k != k2 {
+            let rule = format!("the left has {k} columns, the right {k2} rows; they must be equal");
+            return Err(check::shape_error(op, inputs, rule));
+        }
+        Ok(smallvec![Meta::new([m, n], a.dtype), Meta::new([m], a.dtype)])
+    }
+
+    fn keeps(&self, _: u32) -> Keeps {
+        Keeps::INPUTS
+    }
+
+    fn flops(&self, inputs: &[Meta], outputs: &[Meta]) -> u64 {
+        let depth = inputs[0].shape[1] as u64;
+        depth * (2 * outputs[0].len() + outputs[1].len()) as u64
+    }
+
+    fn decompose(&self, inputs: &[&AnyTensor]) -> Option<SmallVec<[AnyTensor; 1]>> {
+        let a = inputs[0];
+        let columns: Axes = [1].into_iter().collect();
+        let sums = a.reduce(ReduceKind::Sum, columns).reshape([a.shape()[0]]);
+        Some(smallvec![a.matmul(inputs[1]), sums])
+    }
+
+    #[cfg(any(test, feature = "samples"))]
+    fn samples(samples: &mut super::samples::Samples) {
+        use super::samples::float;
+        for (m, k, n) in [(3, 4, 5), (1, 7, 1), (2, 0, 3), (0, 3, 2)] {
+            samples.case(MatMulSums, [float([m, k]), float([k, n])]);
+        }
+        samples.rough(MatMulSums, [float([70, 300]), float([300, 33])]);
     }
 }

@@ -60,11 +60,12 @@ pub use fused::{Arg, Chain, Fused, Link};
 pub use index::{Cat, Gather, GatherBackward, Select, SelectBackward, cat_parts};
 pub use linalg::{Factor, FactorKind, Solve, SolveKind};
 pub use loss::{CrossEntropy, CrossEntropyBackward, Reduction};
-pub use matmul::MatMul;
+pub use matmul::{MatMul, MatMulSums};
 pub use norm::{BatchNorm, BatchNormBackward, BatchNormEval, LayerNorm, LayerNormBackward};
 pub use pool::{AvgPool2d, AvgPool2dBackward, MaxPool2d, MaxPool2dBackward, Pool2dOptions};
-pub(crate) use recurrent::{BackwardParts, Parts};
-pub use recurrent::{Recurrent, RecurrentBackward, RecurrentCell};
+pub use recurrent::{
+    Recurrent, RecurrentBackward, RecurrentBackwardParts, RecurrentCell, RecurrentParts,
+};
 pub use reduce::{ArgReduce, Axes, Reduce, ReduceKind};
 pub use sample::{Multinomial, Sample, SampleKind};
 pub use scan::{LinearRecurrence, Scan, ScanKind};
@@ -271,6 +272,7 @@ operations! {
     Scatter,
     RavelIndex,
     MatMul,
+    MatMulSums,
     Factor,
     Solve,
     Fft,

@@ -17,7 +17,7 @@ use super::parallel::{Shared, chunks};
 use super::pool::Scratch;
 use super::simd::dispatch;
 use crate::AnyTensor;
-use crate::op::{BackwardParts, Parts, Recurrent, RecurrentBackward};
+use crate::op::{Recurrent, RecurrentBackward, RecurrentBackwardParts, RecurrentParts};
 
 /// Rows of a task. A product of fewer is held up by reading the weight: with 16 it takes 32 KiB,
 /// one panel, for each million multiply-adds.
@@ -151,7 +151,7 @@ pub(super) fn recurrent(op: &Recurrent, inputs: &[&AnyTensor], outputs: &[AnyTen
     float_type!(inputs[0].dtype(), T => forward::<T>(op, op.parts(inputs), outputs))
 }
 
-fn forward<T: Number>(op: &Recurrent, p: Parts<'_, AnyTensor>, outputs: &[AnyTensor]) {
+fn forward<T: Number>(op: &Recurrent, p: RecurrentParts<'_, AnyTensor>, outputs: &[AnyTensor]) {
     let plan = Plan::new(op, &outputs[0], p.lengths);
     let (cell, h) = (op.cell, plan.h);
     let (wide, kept, in_cells) = (cell.gates() * h, cell.kept() * h, p.c0.map_or(0, |_| h));
@@ -209,7 +209,11 @@ pub(super) fn backward(op: &RecurrentBackward, inputs: &[&AnyTensor], outputs: &
     float_type!(inputs[0].dtype(), T => gradients::<T>(&op.layer, p, outputs))
 }
 
-fn gradients<T: Number>(op: &Recurrent, p: BackwardParts<'_, AnyTensor>, outputs: &[AnyTensor]) {
+fn gradients<T: Number>(
+    op: &Recurrent,
+    p: RecurrentBackwardParts<'_, AnyTensor>,
+    outputs: &[AnyTensor],
+) {
     let plan = Plan::new(op, p.y, p.lengths);
     let (cell, h) = (op.cell, plan.h);
     let (wide, kept, in_cells) = (cell.gates() * h, cell.kept() * h, p.c0.map_or(0, |_| h));

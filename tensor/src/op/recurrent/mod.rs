@@ -3,7 +3,7 @@
 mod parts;
 mod steps;
 
-pub(crate) use parts::{BackwardParts, Parts};
+pub use parts::{RecurrentBackwardParts, RecurrentParts};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -38,14 +38,15 @@ impl RecurrentCell {
 
     /// Values that are kept for backward, for each entry of the state: the gates, and for a GRU
     /// also `u` of `n`. The others need no more than the state itself.
-    pub(crate) fn kept(self) -> usize {
+    pub fn kept(self) -> usize {
         match self {
             RecurrentCell::Lstm | RecurrentCell::Gru => 4,
             RecurrentCell::Tanh | RecurrentCell::Relu => 0,
         }
     }
 
-    pub(crate) fn has_cells(self) -> bool {
+    /// Whether the state has cells beside `h`.
+    pub fn has_cells(self) -> bool {
         self == RecurrentCell::Lstm
     }
 }

@@ -3,26 +3,44 @@
 use super::{Recurrent, RecurrentBackward};
 
 /// The inputs of a [`Recurrent`].
-pub(crate) struct Parts<'a, X> {
+#[derive(Clone, Copy, Debug)]
+pub struct RecurrentParts<'a, X> {
+    /// The inputs times their weight, with their bias: `[time, batch, gates h]`.
     pub x: &'a X,
+    /// The weight of the state, `[gates h, h]`.
     pub w: &'a X,
+    /// The first state, `[batch, h]`.
     pub h0: &'a X,
+    /// The first cells of an LSTM, `[batch, h]`.
     pub c0: Option<&'a X>,
+    /// The bias of the product with the state, `[gates h]`.
     pub bias: Option<&'a X>,
+    /// The lengths of the rows, `[batch]`.
     pub lengths: Option<&'a X>,
 }
 
 /// The inputs of a [`RecurrentBackward`].
-pub(crate) struct BackwardParts<'a, X> {
+#[derive(Clone, Copy, Debug)]
+pub struct RecurrentBackwardParts<'a, X> {
+    /// The weight of the state, `[gates h, h]`.
     pub w: &'a X,
+    /// The first state, `[batch, h]`.
     pub h0: &'a X,
+    /// The first cells of an LSTM, `[batch, h]`.
     pub c0: Option<&'a X>,
+    /// `h` of all steps, `[time, batch, h]`.
     pub y: &'a X,
+    /// The gates of an LSTM or GRU, `[time, batch, 4 h]`.
     pub gates: Option<&'a X>,
+    /// The cells of all steps of an LSTM, `[time, batch, h]`.
     pub cells: Option<&'a X>,
+    /// The gradient of `y`.
     pub dy: &'a X,
+    /// The gradient of the last `h`, `[batch, h]`.
     pub dh: &'a X,
+    /// The gradient of the last cells of an LSTM, `[batch, h]`.
     pub dc: Option<&'a X>,
+    /// The lengths of the rows, `[batch]`.
     pub lengths: Option<&'a X>,
 }
 
@@ -31,11 +49,11 @@ impl Recurrent {
         3 + self.cell.has_cells() as usize + self.bias as usize + self.lengths as usize
     }
 
-    /// `inputs`, as many as [`Recurrent::inputs`], by name.
-    pub(crate) fn parts<'a, X>(&self, inputs: &[&'a X]) -> Parts<'a, X> {
+    /// `inputs` that [`Operation::infer`](super::Operation::infer) accepts, by name.
+    pub fn parts<'a, X>(&self, inputs: &[&'a X]) -> RecurrentParts<'a, X> {
         let mut rest = inputs[3..].iter().copied();
         let mut next = |is_there: bool| if is_there { rest.next() } else { None };
-        Parts {
+        RecurrentParts {
             x: inputs[0],
             w: inputs[1],
             h0: inputs[2],
@@ -53,13 +71,13 @@ impl RecurrentBackward {
         5 + kept + 3 * cell.has_cells() as usize + self.layer.lengths as usize
     }
 
-    /// `inputs`, as many as [`RecurrentBackward::inputs`], by name.
-    pub(crate) fn parts<'a, X>(&self, inputs: &[&'a X]) -> BackwardParts<'a, X> {
+    /// `inputs` that [`Operation::infer`](super::Operation::infer) accepts, by name.
+    pub fn parts<'a, X>(&self, inputs: &[&'a X]) -> RecurrentBackwardParts<'a, X> {
         let cell = self.layer.cell;
         let mut rest = inputs.iter().copied();
         let mut maybe = |is_there: bool| if is_there { rest.next() } else { None };
         let count = "infer has counted the inputs";
-        BackwardParts {
+        RecurrentBackwardParts {
             w: maybe(true).expect(count),
             h0: maybe(true).expect(count),
             c0: maybe(cell.has_cells()),

@@ -2,7 +2,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::parts::{BackwardParts, Parts};
+use super::parts::{RecurrentBackwardParts, RecurrentParts};
 use super::{Recurrent, RecurrentCell};
 use crate::op::{Axes, Meta, ReduceKind, check};
 use crate::{AnyTensor, DType};
@@ -56,7 +56,10 @@ fn slope(x: &AnyTensor) -> AnyTensor {
     x.mul(&rest(x))
 }
 
-pub(super) fn forward(op: &Recurrent, p: &Parts<'_, AnyTensor>) -> SmallVec<[AnyTensor; 1]> {
+pub(super) fn forward(
+    op: &Recurrent,
+    p: &RecurrentParts<'_, AnyTensor>,
+) -> SmallVec<[AnyTensor; 1]> {
     let dtype = p.x.dtype();
     let wide = |x: &AnyTensor| x.cast(check::statistics_dtype(dtype));
     let (x, w) = (wide(p.x), wide(p.w).transpose());
@@ -112,7 +115,7 @@ pub(super) fn forward(op: &Recurrent, p: &Parts<'_, AnyTensor>) -> SmallVec<[Any
 
 pub(super) fn backward(
     op: &Recurrent,
-    p: &BackwardParts<'_, AnyTensor>,
+    p: &RecurrentBackwardParts<'_, AnyTensor>,
 ) -> SmallVec<[AnyTensor; 1]> {
     let dtype = p.w.dtype();
     let wide = |x: &AnyTensor| x.cast(check::statistics_dtype(dtype));

@@ -451,6 +451,16 @@ unsafe fn separate_by<T: Product, I: Registers<T>, const B: usize>(
         // Both halves of a cache line one after the other; the last block may repeat some columns.
         let pair = column + 2 * B <= width;
         let first = if pair { column } else { column.min(width - B) };
+        // SAFETY: as many pixels and channels, of which the lines are passed on to the caller.
+        if column + BLOCK <= width
+            && channels == BLOCK
+            && unsafe {
+                T::turn::<I>(from[column * BLOCK..].as_ptr(), BLOCK, to.add(column), plane)
+            }
+        {
+            column += BLOCK;
+            continue;
+        }
         for channel in (0..channels).step_by(B) {
             let some = B.min(channels - channel);
             // SAFETY: the blocks lie within the pixels and channels; for their lines passed on to

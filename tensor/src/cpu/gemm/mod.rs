@@ -50,6 +50,21 @@ pub(crate) trait Real: pack::Stored<Self> + Add<Output = Self> {
     fn gathered(level: Level) -> &'static Table<Self>;
     /// `block` transposed.
     fn transpose<I: Isa, const B: usize>(block: [[Self; B]; B]) -> [[Self; B]; B];
+    /// Copies 16 lines of 16 numbers, `from_line` apart, as their columns, `to_line` apart, if the
+    /// instruction set has a quick way. Whether it did.
+    ///
+    /// # Safety
+    /// The lines can be read and the columns written.
+    #[inline(always)]
+    unsafe fn turn<I: Isa>(
+        from: *const Self,
+        from_line: usize,
+        to: *mut Self,
+        to_line: usize,
+    ) -> bool {
+        let _ = (from, from_line, to, to_line);
+        false
+    }
 }
 
 impl Real for f32 {
@@ -72,6 +87,16 @@ impl Real for f32 {
     #[inline(always)]
     fn transpose<I: Isa, const B: usize>(block: [[f32; B]; B]) -> [[f32; B]; B] {
         pack::transpose_f32::<I, B>(block)
+    }
+    #[inline(always)]
+    unsafe fn turn<I: Isa>(
+        from: *const f32,
+        from_line: usize,
+        to: *mut f32,
+        to_line: usize,
+    ) -> bool {
+        // SAFETY: passed on to the caller.
+        unsafe { pack::turn_f32::<I>(from, from_line, to, to_line) }
     }
 }
 

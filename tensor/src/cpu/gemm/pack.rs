@@ -348,6 +348,64 @@ pub(super) fn transpose_f32<I: Isa, const B: usize>(block: [[f32; B]; B]) -> [[f
     exchange(block)
 }
 
+/// Copies 16 lines of 16 numbers, `from_line` apart, as their columns, `to_line` apart, if the
+/// instruction set has 16 lanes: whole cache lines are written, and nothing goes over the stack.
+/// Whether it did.
+///
+/// # Safety
+/// The lines can be read and the columns written.
+#[inline(always)]
+pub(super) unsafe fn turn_f32<I: Isa>(
+    from: *const f32,
+    from_line: usize,
+    to: *mut f32,
+    to_line: usize,
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if I::F32_LANES >= 16 {
+        use core::arch::x86_64::*;
+        // SAFETY: an `Isa` of 16 lanes is compiled only for processors that have AVX-512; the rest is
+        // passed on to the caller.
+        unsafe {
+            // Of four lines: a quarter of the register has those of one of the columns 0 to 3, 4 to
+            // 7 and so on.
+            let mut quarters = [[_mm512_setzero_ps(); 4]; 4];
+            for (i, quarters) in quarters.iter_mut().enumerate() {
+                let line = |j: usize| _mm512_loadu_ps(from.add((4 * i + j) * from_line));
+                let pair = |a: __m512, b: __m512| {
+                    let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+                    [_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b)]
+                        .map(|x| _mm512_castpd_ps(x))
+                };
+                let low = pair(
+                    _mm512_unpacklo_ps(line(0), line(1)),
+                    _mm512_unpacklo_ps(line(2), line(3)),
+                );
+                let high = pair(
+                    _mm512_unpackhi_ps(line(0), line(1)),
+                    _mm512_unpackhi_ps(line(2), line(3)),
+                );
+                *quarters = [low[0], low[1], high[0], high[1]];
+            }
+            for column in 0..4 {
+                let [a, b, c, d] = quarters.map(|quarters| quarters[column]);
+                let (ab, ab2) =
+                    (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                let (cd, cd2) =
+                    (_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                let to = to.add(column * to_line);
+                _mm512_storeu_ps(to, _mm512_shuffle_f32x4::<0x88>(ab, cd));
+                _mm512_storeu_ps(to.add(4 * to_line), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+                _mm512_storeu_ps(to.add(8 * to_line), _mm512_shuffle_f32x4::<0x88>(ab2, cd2));
+                _mm512_storeu_ps(to.add(12 * to_line), _mm512_shuffle_f32x4::<0xdd>(ab2, cd2));
+            }
+        }
+        return true;
+    }
+    let _ = (from, from_line, to, to_line);
+    false
+}
+
 /// As [`transpose_f32`], for blocks of 4 by 4.
 #[inline(always)]
 pub(super) fn transpose_f64<I: Isa, const B: usize>(block: [[f64; B]; B]) -> [[f64; B]; B] {

@@ -41,7 +41,7 @@
 //! | [`nn`] | `#[derive(Module)]`, layers, losses, weight files, summaries |
 //! | [`optim`] | optimizers, learning-rate schedules, clipping, gradient scaling, averages of weights |
 //! | [`data`] | datasets, and loaders that make batches of them on threads of their own |
-//! | [`dist`] | training by several processes: gradients averaged over TCP or MPI while backward runs |
+//! | [`dist`] | training by several processes: gradients averaged over TCP, MPI or NCCL while backward runs |
 //! | [`profile`](mod@profile), [`memory`] | where the time and the memory go |
 //! | [`train`] | the trainer, checkpoints, metrics, progress, learning curves |
 

@@ -2,6 +2,7 @@
 
 mod event;
 mod graph;
+mod stream;
 mod upload;
 
 use std::collections::HashMap;
@@ -25,10 +26,11 @@ use crate::{Gpu, NoCuda};
 
 pub(crate) use event::Event;
 pub(crate) use graph::Graph;
+pub(crate) use stream::Stream;
 use upload::Staging;
 
 /// What the driver calls a context, a stream, a module, a function: pointers that mean nothing here.
-type Handle = *mut c_void;
+pub(crate) type Handle = *mut c_void;
 /// An address on the device.
 type Address = u64;
 
@@ -55,16 +57,20 @@ api! {
     context_retain = "cuDevicePrimaryCtxRetain" (*mut Handle, c_int);
     context_set = "cuCtxSetCurrent" (Handle);
     stream_create = "cuStreamCreate" (*mut Handle, c_uint);
+    stream_destroy = "cuStreamDestroy_v2" (Handle);
+    stream_wait = "cuStreamWaitEvent" (Handle, Handle, c_uint);
     stream_synchronize = "cuStreamSynchronize" (Handle);
     mem_alloc = "cuMemAlloc_v2" (*mut Address, usize);
     mem_free = "cuMemFree_v2" (Address);
     mem_info = "cuMemGetInfo_v2" (*mut usize, *mut usize);
     to_device = "cuMemcpyHtoDAsync_v2" (Address, *const c_void, usize, Handle);
     to_host = "cuMemcpyDtoHAsync_v2" (*mut c_void, Address, usize, Handle);
+    on_device = "cuMemcpyDtoDAsync_v2" (Address, Address, usize, Handle);
     host_alloc = "cuMemHostAlloc" (*mut *mut c_void, usize, c_uint);
     host_free = "cuMemFreeHost" (*mut c_void);
     event_create = "cuEventCreate" (*mut Handle, c_uint);
     event_record = "cuEventRecord" (Handle, Handle);
+    event_query = "cuEventQuery" (Handle);
     event_synchronize = "cuEventSynchronize" (Handle);
     event_elapsed = "cuEventElapsedTime_v2" (*mut f32, Handle, Handle);
     event_destroy = "cuEventDestroy_v2" (Handle);
@@ -104,6 +110,8 @@ pub(crate) struct Device {
     blas: OnceLock<Option<BlasLt>>,
     /// While work is recorded: kernels and products are, and all else is done [`Device::outside`].
     recording: Mutex<Option<Recorder<Graph>>>,
+    /// Why nothing that is read from the device can be trusted any more.
+    lost: OnceLock<String>,
 }
 
 fn handle(number: usize) -> Handle {
@@ -140,6 +148,7 @@ impl Device {
             staging: Mutex::default(),
             blas: OnceLock::new(),
             recording: Mutex::default(),
+            lost: OnceLock::new(),
         })
     }
 
@@ -204,7 +213,38 @@ impl Device {
 
     fn wait(&self) -> Result<()> {
         // SAFETY: the stream lives as long as the device.
-        self.call("cuStreamSynchronize", |api, stream| unsafe { (api.stream_synchronize)(stream) })
+        self.call("cuStreamSynchronize", |api, stream| unsafe {
+            (api.stream_synchronize)(stream)
+        })?;
+        match self.lost.get() {
+            Some(what) => Err(Error::Device { op: "cuda", what: what.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on all that waits for the device is told this: a kernel was ended before it had
+    /// written its results, and others have read them.
+    pub fn lose(&self, what: String) {
+        // The first reason is the one.
+        let _ = self.lost.set(what);
+    }
+
+    /// Makes the device the one that libraries use on this thread.
+    pub fn make_current(&self) -> Result<()> {
+        self.call("cuCtxSetCurrent", |_, _| 0)
+    }
+
+    /// Copies from one place of the device to another, in the order of kernels.
+    ///
+    /// # Safety
+    /// As many bytes are reserved at both addresses, and do not overlap.
+    pub unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
+        self.outside(|| {
+            // SAFETY: passed on to the caller.
+            self.call("cuMemcpyDtoDAsync", |api, stream| unsafe {
+                (api.on_device)(to, from, bytes, stream)
+            })
+        })
     }
 
     /// cuBLASLt with its workspace; without one if there is no room for it.
@@ -296,8 +336,7 @@ impl Runtime for Device {
     }
 
     unsafe fn gemm(&self, gemm: &Gemm, at: Addresses) -> Result<bool> {
-        // The library works in the context that is current.
-        self.call("cuCtxSetCurrent", |_, _| 0)?;
+        self.make_current()?;
         let Some(blas) = self.blas.get_or_init(|| self.start_blas()) else { return Ok(false) };
         // SAFETY: passed on to the caller.
         unsafe { blas.matmul(gemm, at, handle(self.stream)) }

@@ -15,6 +15,7 @@
 //! - `program`: kernels as text; `compile`, `cache`: to machine code, which is kept on disk.
 //! - `runtime`: the seam to what runs kernels; `gpu` is one, the emulator of the tests another.
 //! - `gemm`, `blaslt`: matrix products by cuBLASLt, where it is installed.
+//! - [`nccl`]: values of several GPUs, one for each process.
 //! - `graph`, `recorder`: kernels that are started together; `timer`: how long they take.
 //! - `backend`, `alloc`, `staging`: the seam to tensors and their memory; `ops`: from operations to
 //!   kernels, which for a chain is generated; `geometry`: grids.
@@ -43,6 +44,7 @@ mod gpu;
 mod graph;
 mod library;
 mod loader;
+pub mod nccl;
 mod ops;
 mod params;
 mod probe;

@@ -5,6 +5,7 @@
 //! integers.
 
 use std::ffi::c_int;
+use std::sync::OnceLock;
 
 use cudarc::{cublaslt, driver, nvrtc};
 
@@ -19,7 +20,16 @@ pub(crate) enum Library {
     Driver,
     Nvrtc,
     CublasLt,
+    Nccl,
 }
+
+/// NCCL, for as long as the process lives. The bindings do not know the name of its file.
+fn nccl() -> Option<&'static libloading::Library> {
+    static OPENED: OnceLock<Option<libloading::Library>> = OnceLock::new();
+    OPENED.get_or_init(|| loader::open_first(Library::Nccl.stem(), &NCCL_FILES)).as_ref()
+}
+
+const NCCL_FILES: [&str; 2] = ["libnccl.so.2", "libnccl.so"];
 
 impl Library {
     /// Its name without prefix and suffix.
@@ -28,6 +38,7 @@ impl Library {
             Self::Driver => "cuda",
             Self::Nvrtc => "nvrtc",
             Self::CublasLt => "cublasLt",
+            Self::Nccl => "nccl",
         }
     }
 
@@ -37,6 +48,9 @@ impl Library {
 
     /// The file names under which it is looked for, in this order.
     fn looked_for(self) -> Vec<String> {
+        if self == Self::Nccl {
+            return NCCL_FILES.map(String::from).into();
+        }
         let names = cudarc::get_lib_name_candidates(self.stem());
         // Names like libcuda64_12.so are those of Windows and tell nobody else anything.
         names.into_iter().filter(|name| cfg!(windows) || !name.contains("64")).collect()
@@ -51,6 +65,7 @@ impl Library {
                 Self::Driver => driver::sys::is_culib_present(),
                 Self::Nvrtc => nvrtc::sys::is_culib_present(),
                 Self::CublasLt => cublaslt::sys::is_culib_present(),
+                Self::Nccl => nccl().is_some(),
             }
         };
         if present { Ok(()) } else { Err(self.missing()) }
@@ -69,6 +84,9 @@ impl Library {
                 "install the CUDA toolkit 13, or `pip install nvidia-cublas`; KILN_CUDA_LIB may \
                  name the folder that has it"
             }
+            Self::Nccl => {
+                "`pip install nvidia-nccl-cu13`; KILN_CUDA_LIB may name the folder that has it"
+            }
         };
         let folders = loader::load().folders.clone();
         NoCuda::MissingLibrary { name: self.name(), looked_for, folders, install_hint }
@@ -83,12 +101,21 @@ impl Library {
         // SAFETY: the library is there, as the line above made sure; the type is the caller's care.
         let function = unsafe {
             match self {
-                Self::Driver => driver::sys::culib().get::<F>(name.as_bytes()),
-                Self::Nvrtc => nvrtc::sys::culib().get::<F>(name.as_bytes()),
-                Self::CublasLt => cublaslt::sys::culib().get::<F>(name.as_bytes()),
+                Self::Nccl => {
+                    let nccl = nccl().ok_or_else(|| self.missing())?;
+                    nccl.get::<F>(name.as_bytes()).map(|function| *function)
+                }
+                Self::Driver => {
+                    driver::sys::culib().get::<F>(name.as_bytes()).map(|function| *function)
+                }
+                Self::Nvrtc => {
+                    nvrtc::sys::culib().get::<F>(name.as_bytes()).map(|function| *function)
+                }
+                Self::CublasLt => {
+                    cublaslt::sys::culib().get::<F>(name.as_bytes()).map(|function| *function)
+                }
             }
         };
-        let function = function.map(|function| *function);
         function.map_err(|_| NoCuda::MissingFunction { library: self.name(), function: name })
     }
 
@@ -115,6 +142,14 @@ impl Library {
                 type F = unsafe extern "C" fn() -> usize;
                 // SAFETY: this is the type of cublasLtGetVersion, which takes nothing.
                 let version = unsafe { self.function::<F>("cublasLtGetVersion")?() };
+                Ok((version as u32 / 10_000, version as u32 / 100 % 100))
+            }
+            Self::Nccl => {
+                type F = unsafe extern "C" fn(*mut c_int) -> c_int;
+                let mut version = 0;
+                // SAFETY: this is the type of ncclGetVersion, which writes one integer. It can fail
+                // only for a null pointer.
+                unsafe { self.function::<F>("ncclGetVersion")?(&mut version) };
                 Ok((version as u32 / 10_000, version as u32 / 100 % 100))
             }
         }

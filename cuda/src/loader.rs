@@ -39,6 +39,15 @@ impl Search {
     }
 }
 
+/// Opens a library that few need: of the file in the folders, or of these names. `None` if there is
+/// none that can be opened.
+pub(crate) fn open_first(stem: &str, names: &[&str]) -> Option<libloading::Library> {
+    let found = load().folders.iter().find_map(|folder| library_in(folder, stem));
+    let files = found.into_iter().chain(names.iter().map(PathBuf::from));
+    // SAFETY: these are NVIDIA's libraries, whose initializers have no preconditions.
+    files.into_iter().find_map(|file| unsafe { libloading::Library::new(file) }.ok())
+}
+
 /// The folders that may hold the libraries, the most explicit first.
 fn folders(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -131,8 +131,12 @@ pub fn probe() -> Result<Vec<Gpu>, NoCuda> {
 /// found, over several lines.
 pub fn info() -> String {
     let mut text = String::new();
-    let libraries =
-        [("driver", Library::Driver), ("NVRTC", Library::Nvrtc), ("cuBLASLt", Library::CublasLt)];
+    let libraries = [
+        ("driver", Library::Driver),
+        ("NVRTC", Library::Nvrtc),
+        ("cuBLASLt", Library::CublasLt),
+        ("NCCL", Library::Nccl),
+    ];
     // Writing into a string cannot fail.
     for (name, library) in libraries {
         let _ = match library.version() {
@@ -209,10 +213,10 @@ mod tests {
     #[test]
     fn info_has_a_line_for_each_part() {
         let info = info();
-        for (line, part) in info.lines().zip(["driver", "NVRTC", "cuBLASLt", "GPU"]) {
+        for (line, part) in info.lines().zip(["driver", "NVRTC", "cuBLASLt", "NCCL", "GPU"]) {
             assert!(line.starts_with(part), "{info}");
         }
-        assert!(info.lines().count() >= 4, "{info}");
+        assert!(info.lines().count() >= 5, "{info}");
     }
 
     #[test]
@@ -227,6 +231,9 @@ mod tests {
         let text = Library::Nvrtc.missing().to_string();
         assert!(text.starts_with("libnvrtc is missing: looked for libnvrtc.so, "), "{text}");
         assert!(text.contains("libnvrtc.so.13") && text.contains("pip install"), "{text}");
+        let text = Library::Nccl.missing().to_string();
+        assert!(text.contains("looked for libnccl.so.2, "), "{text}");
+        assert!(text.contains("pip install nvidia-nccl-cu13"), "{text}");
     }
 
     #[test]

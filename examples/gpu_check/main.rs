@@ -5,6 +5,7 @@
 //! - products large enough for cuBLASLt, with every epilogue, and TF32;
 //! - the networks of the digits, the MNIST and the GPT example, trained on both devices;
 //! - a training whose steps are graphs against one whose are not;
+//! - NCCL with one process: sums of one, and a training by data parallelism, change no bit;
 //! - ten thousand steps of training in the memory of the first hundred.
 //!
 //! ```text
@@ -61,7 +62,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use kiln::Result;
+use kiln::cuda::nccl::{is_gpu, version};
 use kiln::cuda::{Cache, Graph, compile, compiler_version, probe, programs, set_allows_tf32};
+use kiln::dist::{DataParallelConfig, ReduceOp, TcpConfig};
 use kiln::prelude::*;
 use kiln::tensor::op::samples::{Case, Input, Samples, complex_in, float_in};
 use kiln::tensor::op::{Activation, MatMul, MatMulSums, all_samples};
@@ -119,6 +122,8 @@ fn main() -> ExitCode {
     }
     log.part("graphs");
     log.result(graphs(device));
+    log.part("nccl: world size 1");
+    log.result(nccl(device));
     log.part("memory");
     let steps = if few { 1000 } else { 10_000 };
     let memory = training::memory(&device, steps).map(|[early, late]| {
@@ -263,6 +268,53 @@ fn graphs(device: Device) -> Result<()> {
             Err(kiln::Error::Argument { op: "graph", rule })
         }
     }
+}
+
+/// All that one GPU can show of several: what is brought together with nothing else stays the same.
+fn nccl(device: Device) -> Result<()> {
+    if !is_gpu(&device) {
+        println!("skipped: {} is no GPU", device.name());
+        return Ok(());
+    }
+    if let Err(reason) = version() {
+        println!("skipped: {reason}");
+        return Ok(());
+    }
+    let group = TcpConfig::new("", 0, 1).init()?;
+    let wrong = |rule: String| Err(kiln::Error::Argument { op: "nccl", rule });
+    for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+        let x = Tensor::<2>::random([513, 300], Distribution::Default, (&device, dtype));
+        for op in [ReduceOp::Sum, ReduceOp::Mean] {
+            if group.all_reduce(&x, op)?.into_data() != x.to_data() {
+                return wrong(format!("the {op:?} of {dtype} is another one"));
+            }
+        }
+    }
+    let losses = |parallel: bool| -> Result<Vec<u32>> {
+        device.seed(1);
+        let mut net = Sequential::new()
+            .add(LinearConfig::new(64, 512).init(&device))
+            .add(LinearConfig::new(512, 64).init(&device));
+        let mut optim = AdamWConfig::new(1e-3).init();
+        let config = DataParallelConfig::new().with_bucket_megabytes(0.1);
+        let mut parallel = if parallel { Some(config.init(&group, &mut net)?) } else { None };
+        let step = |_| {
+            let x = Tensor::<2>::random([32, 64], Distribution::Default, &device);
+            let loss = (net.forward(&x).tanh() - &x).square().mean();
+            let grads = match &mut parallel {
+                Some(parallel) => parallel.backward(&net, &loss)?,
+                None => loss.backward(),
+            };
+            optim.step(&mut net, grads);
+            Ok(loss.item::<f32>().to_bits())
+        };
+        (0..50).map(step).collect()
+    };
+    if losses(true)? != losses(false)? {
+        return wrong("a training by data parallelism has other losses".into());
+    }
+    println!("all-reduce and 50 steps of data parallelism are the same");
+    Ok(())
 }
 
 /// A training by its device and its length, and the length.

@@ -1,5 +1,7 @@
 //! What a way to connect processes must offer.
 
+use std::time::Duration;
+
 use kiln_tensor::Result;
 
 /// Operations that all processes of a group call together, in the same order: how they are
@@ -11,6 +13,11 @@ pub trait Collective {
 
     /// How many processes there are.
     fn world_size(&self) -> usize;
+
+    /// How long an operation waits for another rank.
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(600)
+    }
 
     /// Adds up the values of all ranks, of which there are as many on each. Every rank gets the same
     /// bits, and the same values give them again.

@@ -61,6 +61,7 @@ pub fn spawn_local(processes: usize, mut command: impl FnMut(usize) -> Command) 
         let mut command = command(rank);
         command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
         command.env("RANK", rank.to_string()).env("WORLD_SIZE", processes.to_string());
+        command.env("LOCAL_RANK", rank.to_string());
         if std::env::var_os("KILN_NUM_THREADS").is_none() {
             command.env("KILN_NUM_THREADS", threads.to_string());
         }

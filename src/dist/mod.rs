@@ -1,6 +1,7 @@
 //! Training by several processes together, each with a share of every batch.
 //!
-//! A [`ProcessGroup`] joins them: over TCP, or over MPI with the feature `mpi`. [`DataParallel`] gives
+//! A [`ProcessGroup`] joins them: over TCP, or over MPI with the feature `mpi`; and their GPUs, with the
+//! feature `cuda`. [`DataParallel`] gives
 //! every process the same parameters at the start and averages their gradients in each step, while
 //! the backward pass goes on. [`launch`] starts the processes on one machine.
 //!
@@ -36,11 +37,21 @@
 //! that of one process with batches of `n * b`, but for rounding and for what layers take from their
 //! own share: the statistics of batch normalisation, the masks of dropout.
 //!
+//! # Several GPUs
+//!
+//! With the feature `cuda`, one process for each GPU: `Device::cuda(group.local_rank())`. The processes
+//! find each other as above, and tensors on GPUs are brought together by NCCL from GPU to GPU: the
+//! buckets of [`DataParallel`] on a stream of their own, beside the backward pass. NCCL
+//! (`pip install nvidia-nccl-cu13`) is looked for as other libraries of NVIDIA are; without it, an `Err`
+//! says so. `KILN_NCCL=0` on all ranks takes the way through host memory instead. Halves are added up as
+//! they are, as in PyTorch, and not in f32. **It never ran on a GPU**: `docs/cuda.md` says what was shown.
+//!
 //! # When a process fails
 //!
 //! Every operation ends, with an `Err` that names the rank: at once if a process died or called
 //! another operation, after [`TcpConfig::timeout`] if it hangs. After an error the group is of no more
-//! use. With MPI, it is MPI that ends all processes.
+//! use. With MPI, it is MPI that ends all processes. GPUs that wait for one that does not come are given
+//! up after the same time, and reading from them is an error from then on.
 //!
 //! # Trust
 //!
@@ -56,6 +67,7 @@ mod group;
 mod launch;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod nccl;
 mod parallel;
 mod rendezvous;
 mod ring;

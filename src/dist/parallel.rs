@@ -6,8 +6,8 @@ use kiln_autograd::{Backward, Gradients};
 use kiln_nn::{Config, Module, Path, Visitor, VisitorMut};
 use kiln_tensor::{AnyTensor, Error, Result, Tensor};
 
-use super::bucket::{Flat, Plan, plan};
-use super::group::{Pending, ProcessGroup, mean};
+use super::bucket::{Flat, Moving, Plan, plan};
+use super::group::{Pending, ProcessGroup};
 use super::group_error;
 
 /// The settings of [`DataParallel`].
@@ -141,43 +141,39 @@ impl DataParallel {
         let trained = params.filter(|(_, param)| param.tracked().is_some());
         let (names, params): (Vec<String>, Vec<AnyTensor>) = trained.unzip();
 
-        let plans = plan(&params, self.bucket_bytes);
-        let mut step = Step::new(&self.group, plans, params.len(), &mut self.spare);
+        let plans = plan(&self.group, &params, self.bucket_bytes)?;
+        let mut step = Step::new(&self.group, plans, &params, &mut self.spare);
         let mut failed = Ok(());
         let mut grads = pass(&params, &mut |index, gradient| {
-            let result = match earlier.get(&params[index]) {
-                Some(earlier) => step.put(index, &earlier.add(gradient)),
-                None => step.put(index, gradient),
+            let gradient = match earlier.get(&params[index]) {
+                Some(earlier) => earlier.add(gradient),
+                None => gradient.clone(),
             };
+            let result = step.put(index, gradient);
             failed = failed.clone().and(result);
         });
         failed?;
         for (index, param) in params.iter().enumerate() {
             if let (false, Some(gradient)) = (step.is_put[index], earlier.get(param)) {
-                step.put(index, gradient)?;
+                step.put(index, gradient.clone())?;
             }
         }
         grads.accumulate(earlier);
 
         let world = self.group.world_size();
+        let Sent { counts, buckets } = step.finish()?;
         let mut unused = String::new();
-        for (plan, pending) in step.finish(&params) {
-            let flat = pending.wait()?;
-            let counts: Vec<usize> =
-                (0..plan.members.len()).map(|i| flat.count(plan.len + i)).collect();
-            let values = flat.into_tensor()?;
-            for (&(index, at), count) in plan.members.iter().zip(counts) {
-                let param = &params[index];
-                if count < world {
-                    let _ = write!(unused, "\n  {}: on {count} of {world} ranks", names[index]);
-                }
-                if count > 0 {
-                    let sum = values.narrow(0, at, param.num_elements()).reshape(param.shape());
-                    let gradient = mean(&sum, world).cast(param.dtype());
-                    grads.insert(param, gradient.to_device(&param.device())?);
-                }
+        for (name, &count) in names.iter().zip(&counts) {
+            if count < world as f64 {
+                let _ = write!(unused, "\n  {name}: on {count} of {world} ranks");
             }
-            self.spare.push(Flat::of(values)?);
+        }
+        for (plan, moving) in buckets {
+            plan.receive(moving, &params, world, &mut self.spare, |index, gradient| {
+                if counts[index] > 0.0 {
+                    grads.insert(&params[index], gradient);
+                }
+            })?;
         }
         if !self.find_unused && !unused.is_empty() {
             let rule = format!(
@@ -193,82 +189,106 @@ impl DataParallel {
 /// The buckets of one step.
 struct Step<'a> {
     group: &'a ProcessGroup,
+    params: &'a [AnyTensor],
+    spare: &'a mut Vec<Flat>,
     buckets: Vec<Bucket>,
     /// The bucket of each parameter, and which member of it.
     places: Vec<(usize, usize)>,
     is_put: Vec<bool>,
-    /// How many buckets are on their way. All ranks send them in the same order, whatever the order
-    /// in which they are filled.
-    begun: usize,
+    /// The buckets on their way. All ranks send them in the same order, whatever the order in which
+    /// they are filled.
+    sent: Vec<Moving>,
+    /// That all ranks are at such a step, before the first values leave a GPU.
+    agreed: Option<Pending<()>>,
+}
+
+/// A step of which all is on its way.
+struct Sent {
+    /// How many ranks have a gradient of each parameter.
+    counts: Vec<f64>,
+    buckets: Vec<(Plan, Moving)>,
 }
 
 struct Bucket {
     plan: Plan,
-    /// Members without values.
+    /// Of each member; all are there when it is full.
+    gradients: Vec<Option<AnyTensor>>,
     missing: usize,
-    /// Until it is on its way.
-    flat: Option<Flat>,
-    pending: Option<Pending<Flat>>,
 }
 
 impl<'a> Step<'a> {
     fn new(
         group: &'a ProcessGroup,
         plans: Vec<Plan>,
-        params: usize,
-        spare: &mut Vec<Flat>,
+        params: &'a [AnyTensor],
+        spare: &'a mut Vec<Flat>,
     ) -> Self {
-        let mut places = vec![(0, 0); params];
+        let mut places = vec![(0, 0); params.len()];
+        let mut on_gpu = String::new();
         for (bucket, plan) in plans.iter().enumerate() {
             for (member, &(index, _)) in plan.members.iter().enumerate() {
                 places[index] = (bucket, member);
             }
+            if plan.communicator.is_some() {
+                let _ = write!(on_gpu, " {} {}", plan.len, plan.dtype);
+            }
         }
+        let agreed = (!on_gpu.is_empty())
+            .then(|| group.agree(format!("a step of data parallelism with buckets of{on_gpu}")));
         let buckets = plans.into_iter().map(|plan| {
-            let (missing, len) = (plan.members.len(), plan.len + plan.members.len());
-            let flat = Some(Flat::new(plan.dtype, len, spare));
-            Bucket { plan, missing, flat, pending: None }
+            let missing = plan.members.len();
+            Bucket { plan, gradients: vec![None; missing], missing }
         });
-        let buckets = buckets.collect();
-        Self { group, buckets, places, is_put: vec![false; params], begun: 0 }
+        let (buckets, is_put) = (buckets.collect(), vec![false; params.len()]);
+        Self { group, params, spare, buckets, places, is_put, sent: Vec::new(), agreed }
     }
 
     /// Puts a gradient into its bucket, and sends what is full.
-    fn put(&mut self, index: usize, gradient: &AnyTensor) -> Result<()> {
+    fn put(&mut self, index: usize, gradient: AnyTensor) -> Result<()> {
         let (bucket, member) = self.places[index];
-        let Bucket { plan, missing, flat, .. } = &mut self.buckets[bucket];
-        if let Some(flat) = flat {
-            flat.write(plan.members[member].1, &gradient.cast(plan.dtype))?;
-            flat.fill(plan.len + member, 1, 1.0);
+        let Bucket { gradients, missing, .. } = &mut self.buckets[bucket];
+        // It may come a second time, after it was sent.
+        if !std::mem::replace(&mut self.is_put[index], true) {
+            gradients[member] = Some(gradient);
             *missing -= 1;
-            self.is_put[index] = true;
         }
-        while self.buckets.get(self.begun).is_some_and(|bucket| bucket.missing == 0) {
-            self.begin();
+        while self.buckets.get(self.sent.len()).is_some_and(|bucket| bucket.missing == 0) {
+            self.send()?;
         }
         Ok(())
     }
 
     /// Sends the next bucket on its way.
-    fn begin(&mut self) {
-        let bucket = &mut self.buckets[self.begun];
-        bucket.pending = bucket.flat.take().map(|flat| flat.reduce(self.group));
-        self.begun += 1;
+    fn send(&mut self) -> Result<()> {
+        let Bucket { plan, gradients, .. } = &mut self.buckets[self.sent.len()];
+        if plan.communicator.is_some()
+            && let Some(agreed) = self.agreed.take()
+        {
+            agreed.wait()?;
+        }
+        let gradients = std::mem::take(gradients);
+        self.sent.push(plan.send(self.group, &gradients, self.params, self.spare)?);
+        Ok(())
     }
 
-    /// Sends the other buckets, with zeros for what is missing, and gives all of them.
-    fn finish(mut self, params: &[AnyTensor]) -> impl Iterator<Item = (Plan, Pending<Flat>)> {
-        for (index, &(bucket, member)) in self.places.iter().enumerate() {
-            let Bucket { plan, flat, .. } = &mut self.buckets[bucket];
-            if let (false, Some(flat)) = (self.is_put[index], flat) {
-                flat.fill(plan.members[member].1, params[index].num_elements(), 0.0);
-                flat.fill(plan.len + member, 1, 0.0);
-            }
+    /// Sends the other buckets, with zeros for what is missing.
+    fn finish(mut self) -> Result<Sent> {
+        while self.sent.len() < self.buckets.len() {
+            self.send()?;
         }
-        while self.begun < self.buckets.len() {
-            self.begin();
-        }
-        self.buckets.into_iter().filter_map(|bucket| Some((bucket.plan, bucket.pending?)))
+        let counts = self.is_put.iter().map(|&put| put as u8 as f64).collect();
+        let counts = self.group.begin_sum(counts);
+        let plans = std::mem::take(&mut self.buckets).into_iter().map(|bucket| bucket.plan);
+        let buckets = plans.zip(std::mem::take(&mut self.sent)).collect();
+        drop(self);
+        Ok(Sent { counts: counts.wait()?, buckets })
+    }
+}
+
+impl Drop for Step<'_> {
+    /// Whatever happened, what is under way between GPUs does not stay so for ever.
+    fn drop(&mut self) {
+        self.group.guard();
     }
 }
 

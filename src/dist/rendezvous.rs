@@ -89,7 +89,7 @@ impl TcpConfig {
     fn join(&self, timeout: Duration) -> Result<Ring> {
         let deadline = Instant::now() + timeout;
         if self.world_size == 1 {
-            return Ok(Ring::alone());
+            return Ok(Ring::alone(timeout));
         }
         let (place, listener) =
             if self.rank == 0 { self.welcome(deadline)? } else { self.ask(deadline)? };

@@ -30,6 +30,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) struct Ring {
     rank: usize,
     world_size: usize,
+    timeout: Duration,
     /// None if there is only one rank.
     neighbours: Option<Neighbours>,
 }
@@ -56,8 +57,8 @@ fn name(rank: usize, address: std::io::Result<SocketAddr>) -> String {
 }
 
 impl Ring {
-    pub fn alone() -> Self {
-        Self { rank: 0, world_size: 1, neighbours: None }
+    pub fn alone(timeout: Duration) -> Self {
+        Self { rank: 0, world_size: 1, timeout, neighbours: None }
     }
 
     pub fn new(
@@ -78,7 +79,7 @@ impl Ring {
             received: 0,
             piece: Vec::new(),
         };
-        Ok(Self { rank, world_size, neighbours: Some(neighbours) })
+        Ok(Self { rank, world_size, timeout, neighbours: Some(neighbours) })
     }
 
     /// Works with the neighbours, if there are any. If that fails, the next rank is told why.
@@ -119,6 +120,10 @@ impl Collective for Ring {
 
     fn world_size(&self) -> usize {
         self.world_size
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     fn all_reduce_f32(&mut self, values: &mut [f32]) -> Result<()> {

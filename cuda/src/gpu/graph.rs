@@ -126,7 +126,7 @@ impl Device {
     }
 
     /// Does what can not be recorded.
-    pub(super) fn outside<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn outside<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *recording {
             Some(recorder) => recorder.outside(&mut &*self, work),

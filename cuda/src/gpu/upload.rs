@@ -1,16 +1,14 @@
 //! Uploads through pinned memory.
 
-use std::ffi::{c_uint, c_void};
+use std::ffi::c_void;
 use std::ptr::{null_mut, with_exposed_provenance_mut};
 use std::sync::PoisonError;
 
 use kiln_tensor::{Error, Result};
 
+use super::event::NO_TIMING;
 use super::{Address, Device, handle};
 use crate::staging::{Lane, SLOTS, Turns, slot_offset, staging_bytes};
-
-/// CU_EVENT_DISABLE_TIMING: events are only waited for.
-const NO_TIMING: c_uint = 2;
 
 /// Pinned memory and, for each slot of it, the event that the device is done with it.
 pub(super) struct Staging {

@@ -9,15 +9,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { NEVER = -1, OK = 0, INVALID = 1, OUT_OF_MEMORY = 2, CAPTURING = 900, OTHER_GRAPH = 910 };
+enum {
+    NEVER = -1,
+    OK = 0,
+    INVALID = 1,
+    OUT_OF_MEMORY = 2,
+    NOT_READY = 600,
+    CAPTURING = 900,
+    OTHER_GRAPH = 910
+};
 
 typedef struct {
     char **names;
     size_t count;
 } Graph;
 
-static Graph *recording; /* What the stream records, if it does. */
+static Graph *recording; /* What a stream records, if one does. */
+static void *recorder;   /* That stream. */
 static int now;          /* Kernels that were run. */
 
 static void note(const char *what, const char *name) {
@@ -61,8 +71,13 @@ int cuDevicePrimaryCtxRetain(void **context, int device) {
     return *context = &recording, (void)device, OK;
 }
 int cuCtxSetCurrent(void *context) { return context ? OK : INVALID; }
-int cuStreamCreate(void **stream, unsigned flags) { return *stream = &recording, (void)flags, OK; }
-
+int cuStreamCreate(void **stream, unsigned flags) {
+    return *stream = malloc(1), (void)flags, OK;
+}
+int cuStreamDestroy_v2(void *stream) { return free(stream), OK; }
+int cuStreamWaitEvent(void *stream, int *event, unsigned flags) {
+    return (void)stream, note("", "wait"), *event == NEVER || flags ? INVALID : OK;
+}
 int cuStreamSynchronize(void *stream) { return (void)stream, outside(); }
 
 int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
@@ -90,15 +105,23 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
     if (recording) return CAPTURING;
     return memcpy(to, (void *)from, bytes), (void)stream, note("", "download"), OK;
 }
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream) {
+    if (recording) return CAPTURING;
+    return memmove((void *)to, (void *)from, bytes), (void)stream, note("", "copy"), OK;
+}
 
 /* The clock goes on by a millisecond with each kernel. */
 int cuEventCreate(int **event, unsigned flags) {
     return *event = malloc(sizeof(int)), **event = NEVER, (void)flags, OK;
 }
 int cuEventRecord(int *event, void *stream) {
-    return *event = now, (void)stream, outside();
+    return *event = now, recording && stream == recorder ? CAPTURING : OK;
 }
 int cuEventSynchronize(int *event) { return *event == NEVER ? INVALID : OK; }
+int cuEventQuery(int *event) {
+    if (*event == NEVER) return INVALID;
+    return getenv("FAKE_CUDA_HANGS") && access(getenv("FAKE_CUDA_HANGS"), F_OK) == 0 ? NOT_READY : OK;
+}
 int cuEventElapsedTime_v2(float *milliseconds, int *start, int *end) {
     return *milliseconds = (float)(*end - *start), *start < 0 || *end < 0 ? INVALID : OK;
 }
@@ -124,7 +147,7 @@ int cuLaunchKernel(const char *function, unsigned x, unsigned y, unsigned z, uns
 
 int cuStreamBeginCapture_v2(void *stream, unsigned mode) {
     if (recording || mode != 2) return INVALID;
-    return recording = calloc(1, sizeof *recording), (void)stream, OK;
+    return recording = calloc(1, sizeof *recording), recorder = stream, OK;
 }
 int cuStreamEndCapture(void *stream, Graph **graph) {
     if (!recording) return INVALID;

@@ -323,10 +323,7 @@ fn the_driver_is_asked_for_the_same_in_the_same_order() {
     a_timer_has_the_clock_of_the_device(device);
     the_peak_starts_anew(device);
     batch_norm_is_one_kernel_or_two(device);
-<<<<<<< HEAD
     a_step_of_a_recurrent_layer_is_a_product_and_a_cell(device);
-=======
     values_of_processes_come_together_between_kernels(device);
     what_hangs_is_given_up(device);
->>>>>>> 43aa5de876616d3e05367c0fc2993b592f6f214a
 }

@@ -1,5 +1,4 @@
-// One step of an optimizer: every element of a parameter and of its states, in one pass. STEP is the
-// rule, in the numbers c of the host: it reads `g` and changes x[0], the parameter, and its states.
+// One step of an optimizer: every element of a parameter and of its states, in one pass.
 
 struct Params {
     i64 count;
@@ -11,13 +10,6 @@ struct Params {
     f64 c[12];
     i64 maximize, rank;
 };
-
-typedef Widened<T>::type W;
-
-__device__ __forceinline__ W sign(W x) { return fn::sign(x); }
-__device__ __forceinline__ W clamp(W x, W low, W high) {
-    return fn::minimum(fn::maximum(x, low), high);
-}
 
 KERNEL(256) {
     const INDEX count = (INDEX)p.count, step = (INDEX)gridDim.x * 256;
@@ -32,10 +24,7 @@ KERNEL(256) {
             i64 at = position(p.dims, p.inputs[k].strides, (int)p.rank, i);
             x[k] = k == 0 ? wide(((const T*)p.inputs[k].data)[at]) : wide(((const S*)p.inputs[k].data)[at]);
         }
-        if (p.maximize) g = -g;
-        g = c[0] * x[0] + g;
-        x[0] *= c[1];
-        STEP
+        advance(c, p.maximize, g, x);
         ((T*)p.outputs[0])[i] = narrow<T>(x[0]);
 #pragma unroll
         for (int k = 1; k < TARGETS; k++) ((S*)p.outputs[k])[i] = narrow<S>(x[k]);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_tensor::op::Op;
-use kiln_tensor::{AnyTensor, Backend, Error, MemoryStats, Result};
+use kiln_tensor::{AnyTensor, Backend, Error, MemoryStats, PendingUpdate, Result};
 
 use crate::alloc::{Allocator, RawAlloc};
 use crate::gemm::{Addresses, Gemm};
@@ -159,6 +159,10 @@ impl Backend for CudaBackend {
 
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
         ops::execute(&Kernels { backend: self, op: op.spec().name() }, op, inputs, outputs)
+    }
+
+    fn update_all(&self, updates: &[PendingUpdate]) -> Result<()> {
+        ops::update_all(&Kernels { backend: self, op: "update" }, updates)
     }
 
     fn sync(&self) -> Result<()> {

@@ -34,6 +34,7 @@ const RANDOM: &str = kernels!("random.cuh");
 const BLOCK: &str = kernels!("block.cuh");
 const INDEX: &str = kernels!("index.cuh");
 const MMA: &str = kernels!("mma.cuh");
+const MANY: &str = kernels!("many.cuh");
 const DIVISOR: &str = kernels!("divisor.cuh");
 const LAWS: &str = kernels!("laws.cuh");
 const COMPLEX: &str = kernels!("complex.cuh");
@@ -119,7 +120,11 @@ families! {
     /// Cross-entropy and its gradient.
     CROSS_ENTROPY = "cross_entropy", [COMMON, MATH, BLOCK, INDEX], true, (7, 5);
     /// Steps of optimizers.
-    UPDATE = "update", [COMMON, MATH], false, (7, 5);
+    UPDATE = "update", [COMMON, MATH], false, (7, 5), "update.cuh";
+    /// Steps of optimizers for many parameters.
+    UPDATE_MANY = "update_many", [COMMON, MATH, MANY], false, (7, 5), "update.cuh";
+    /// Sums of many tensors.
+    TOTALS = "totals", [COMMON, MATH, BLOCK, MANY], true, (7, 5);
     /// Attention.
     ATTENTION = "attention", [COMMON, MATH, BLOCK], true, (7, 5), "attention.cuh";
     /// Gradients of attention by queries and bias.

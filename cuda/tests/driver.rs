@@ -11,8 +11,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use kiln_autograd::Gradients;
 use kiln_cuda::nccl::{Communicator, Reduction, UniqueId};
 use kiln_cuda::{Cuda, Graph, Timer, reset_peak_memory};
+use kiln_nn::Param;
+use kiln_optim::{AdamWConfig, GradScalerConfig, GradientClipping, Optimizer, clip_grad_norm};
 use kiln_tensor::op::samples::{Input, Values};
 use kiln_tensor::op::{BatchNorm, BatchNormBackward, BatchNormEval, Meta, Op, all_samples};
 use kiln_tensor::{AnyTensor, DType, Device, Int, Tensor, activation, apply, fuse};
@@ -192,6 +195,64 @@ fn batch_norm_is_one_kernel_or_two(device: &Device) {
     }
 }
 
+/// GPT-2's number of parameters, without gaps between small and large ones.
+fn parameters(device: &Device) -> Vec<Param<Tensor<1>>> {
+    (0..148).map(|i| Param::new(Tensor::ones([1 + 37 * i], device))).collect()
+}
+
+fn gradients(model: &[Param<Tensor<1>>]) -> Gradients {
+    let mut grads = Gradients::default();
+    for param in model {
+        grads.insert(param.as_any(), param.as_any().detach().mul_scalar(2));
+    }
+    grads
+}
+
+fn a_step_of_an_optimizer_is_few_kernels(device: &Device) {
+    let mut model = parameters(device);
+    let mut optim = AdamWConfig::new(1e-3).init();
+    let mut step = |optim: &mut kiln_optim::AdamW| {
+        let grads = gradients(&model);
+        noted();
+        optim.step(&mut model, grads);
+        noted()
+    };
+    step(&mut optim); // makes the states
+    assert_eq!(step(&mut optim), ["kernel update_many_adam_3_f32_f32"; 2]);
+    // Clipped: the host waits for nothing, and most is of one kernel for all.
+    let mut clipped = optim.with_grad_clipping(GradientClipping::GlobalNorm(1.0));
+    let log = step(&mut clipped);
+    assert_eq!((count(&log, "download"), count(&log, "upload")), (0, 0));
+    assert_eq!(count(&log, "kernel update_many_scale_1_f32_f32"), 2);
+    assert!(log.len() < 20, "{log:?}");
+    // A number for each gradient instead of one for all.
+    let mut each = clipped.with_grad_clipping(GradientClipping::Norm(1.0));
+    let log = step(&mut each);
+    assert!(count(&log, "download") == 0 && log.len() < 20, "{log:?}");
+    // Recorded as what it is.
+    same_each_time(device, || {
+        let grads = gradients(&model);
+        each.step(&mut model, grads);
+    });
+}
+
+fn gradients_are_looked_at_with_one_wait(device: &Device) {
+    let model = parameters(device);
+    let waits = |look: &mut dyn FnMut(Gradients)| {
+        let grads = gradients(&model);
+        noted();
+        look(grads);
+        let log = noted();
+        assert!(log.len() < 10, "{log:?}");
+        // What kernels reported is read with the numbers.
+        count(&log, "download")
+    };
+    let one = waits(&mut |_| drop(Tensor::<1>::ones([1], device).into_data()));
+    assert_eq!(waits(&mut |mut grads| drop(clip_grad_norm(&mut grads, 1.0))), one);
+    let mut scaler = GradScalerConfig::new().init();
+    assert_eq!(waits(&mut |grads| drop(scaler.unscale(grads))), one);
+}
+
 fn a_step_of_a_recurrent_layer_is_a_product_and_a_cell(device: &Device) {
     let mut layers = 0;
     for case in all_samples().cases {
@@ -326,4 +387,6 @@ fn the_driver_is_asked_for_the_same_in_the_same_order() {
     a_step_of_a_recurrent_layer_is_a_product_and_a_cell(device);
     values_of_processes_come_together_between_kernels(device);
     what_hangs_is_given_up(device);
+    a_step_of_an_optimizer_is_few_kernels(device);
+    gradients_are_looked_at_with_one_wait(device);
 }

@@ -57,9 +57,9 @@ impl Algorithm for AdadeltaConfig {
         &["square_avg", "acc_delta"]
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, _: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, rho, epsilon, weight_decay, maximize } = *self;
         let plain = Update::new(Rule::Adadelta(AdadeltaRule { lr, rho, epsilon }));
-        slot.update(Update { maximize, penalty: weight_decay, ..plain }, param, grad)
+        Ok(Some(Update { maximize, penalty: weight_decay, ..plain }))
     }
 }

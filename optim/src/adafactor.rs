@@ -80,7 +80,12 @@ impl Algorithm for AdafactorConfig {
         }
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(
+        &self,
+        param: &mut AnyTensor,
+        grad: &AnyTensor,
+        slot: &mut Slot,
+    ) -> Result<Option<Update>> {
         let step = slot.step as f64;
         let share = step.powf(self.beta2_decay);
         let values = param.detach();
@@ -116,6 +121,7 @@ impl Algorithm for AdafactorConfig {
             shrink: 1.0 - self.lr * self.weight_decay,
             ..Update::new(Rule::Sgd(SgdRule::new(rate / clip)))
         };
-        update(&op.into(), &step.cast(param.dtype()), &mut [param])
+        update(&op.into(), &step.cast(param.dtype()), &mut [param])?;
+        Ok(None)
     }
 }

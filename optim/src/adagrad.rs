@@ -68,10 +68,10 @@ impl Algorithm for AdagradConfig {
         Slot::full(param, self.initial_accumulator_value)
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, slot: &mut Slot) -> Result<Option<Update>> {
         let rate = self.lr / (1.0 + (slot.step - 1) as f64 * self.lr_decay);
         let Self { epsilon, weight_decay, maximize, .. } = *self;
         let plain = Update::new(Rule::Adagrad(AdagradRule { rate, epsilon }));
-        slot.update(Update { maximize, penalty: weight_decay, ..plain }, param, grad)
+        Ok(Some(Update { maximize, penalty: weight_decay, ..plain }))
     }
 }

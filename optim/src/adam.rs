@@ -113,11 +113,11 @@ impl Algorithm for AdamConfig {
     }
 
     #[inline]
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, slot: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, beta_1, beta_2, epsilon, weight_decay, amsgrad, maximize } = *self;
         let rule = AdamRule::new(lr, beta_1, beta_2, epsilon, slot.step);
         let plain = Update::new(Rule::Adam(AdamRule { amsgrad, ..rule }));
-        slot.update(Update { maximize, penalty: weight_decay, ..plain }, param, grad)
+        Ok(Some(Update { maximize, penalty: weight_decay, ..plain }))
     }
 }
 
@@ -142,10 +142,10 @@ impl Algorithm for AdamWConfig {
     }
 
     #[inline]
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, slot: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, beta_1, beta_2, epsilon, weight_decay, amsgrad, maximize } = *self;
         let rule = AdamRule::new(lr, beta_1, beta_2, epsilon, slot.step);
         let plain = Update::new(Rule::Adam(AdamRule { amsgrad, ..rule }));
-        slot.update(Update { maximize, shrink: 1.0 - lr * weight_decay, ..plain }, param, grad)
+        Ok(Some(Update { maximize, shrink: 1.0 - lr * weight_decay, ..plain }))
     }
 }

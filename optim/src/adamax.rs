@@ -60,10 +60,10 @@ impl Algorithm for AdamaxConfig {
         &["exp_avg", "exp_inf"]
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, slot: &mut Slot) -> Result<Option<Update>> {
         let rate = self.lr / (1.0 - self.beta_1.powf(slot.step as f64));
         let Self { beta_1, beta_2, epsilon, weight_decay, maximize, .. } = *self;
         let plain = Update::new(Rule::Adamax(AdamaxRule { rate, beta_1, beta_2, epsilon }));
-        slot.update(Update { maximize, penalty: weight_decay, ..plain }, param, grad)
+        Ok(Some(Update { maximize, penalty: weight_decay, ..plain }))
     }
 }

@@ -65,7 +65,7 @@ impl Algorithm for AdanConfig {
         &["exp_avg", "exp_avg_diff", "exp_avg_sq", "prev_grad"]
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, slot: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, beta_1, beta_2, beta_3, epsilon, weight_decay, no_prox, maximize } = *self;
         let unbias = |beta: f64| 1.0 - beta.powf(slot.step as f64);
         let (shrink, shrink_after) = match no_prox {
@@ -83,6 +83,6 @@ impl Algorithm for AdanConfig {
             shrink_after,
             first: slot.step == 1,
         };
-        slot.update(Update { maximize, shrink, ..Update::new(Rule::Adan(rule)) }, param, grad)
+        Ok(Some(Update { maximize, shrink, ..Update::new(Rule::Adan(rule)) }))
     }
 }

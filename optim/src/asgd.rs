@@ -65,12 +65,12 @@ impl Algorithm for AsgdConfig {
         &["ax"]
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, slot: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, lambda, alpha, t0, weight_decay, maximize } = *self;
         let before = (slot.step - 1) as f64;
         let rate = lr / (1.0 + lambda * lr * before).powf(alpha);
         let rule = Rule::Asgd(AsgdRule { rate, share: 1.0 / (before - t0).max(1.0) });
         let shrink = 1.0 - lambda * rate;
-        slot.update(Update { maximize, penalty: weight_decay, shrink, rule }, param, grad)
+        Ok(Some(Update { maximize, penalty: weight_decay, shrink, rule }))
     }
 }

@@ -2,42 +2,46 @@
 
 use kiln_autograd::Gradients;
 use kiln_nn::Config;
-use kiln_tensor::op::{Axes, BinaryKind, ReduceKind};
+use kiln_tensor::op::{Axes, BinaryKind, ReduceKind, Total};
 use kiln_tensor::{AnyTensor, DType, Error, Result};
+
+use crate::together::{alike, in_host_memory, numbers, scale, scale_each, total, totals};
 
 /// The Euclidean norm of all elements.
 pub(crate) fn norm(x: &AnyTensor) -> f64 {
-    norm_of(x, 2.0)
+    totals(Total::Squares, &[x]).item::<f64>().sqrt()
 }
 
-/// The `p`-norm of all elements; halves are summed in f32.
-fn norm_of(x: &AnyTensor, p: f64) -> f64 {
-    if x.num_elements() == 0 {
-        return 0.0;
-    }
+/// The sum of the `p`-th powers of all elements, or their largest magnitude, as `[1]`; halves are
+/// summed in f32.
+fn powers(x: &AnyTensor, p: f64) -> AnyTensor {
     let x = match x.dtype() {
         DType::F16 | DType::BF16 => x.cast(DType::F32),
         _ => x.detach(),
     };
-    let reduce = |x: &AnyTensor, kind| x.reduce(kind, Axes::all(x.rank())).item::<f64>();
+    let reduce = |x: &AnyTensor, kind| x.reduce(kind, Axes::all(x.rank())).reshape([1]);
     if p == f64::INFINITY {
-        return f64::max(reduce(&x, ReduceKind::Max), -reduce(&x, ReduceKind::Min));
+        return reduce(&x, ReduceKind::Max).maximum(&reduce(&x, ReduceKind::Min).neg());
     }
-    if p == 2.0 {
-        return reduce(&x.square(), ReduceKind::Sum).sqrt();
-    }
-    let powers = x.abs().pow_scalar(p);
-    reduce(&powers, ReduceKind::Sum).powf(1.0 / p)
+    reduce(&x.abs().pow_scalar(p), ReduceKind::Sum)
 }
 
 /// The `p`-norm of all gradients as one vector (`f64::INFINITY`: the largest magnitude):
 /// `torch.nn.utils.get_total_norm`.
 pub fn grad_norm(grads: &Gradients, p: f64) -> f64 {
-    let norms = grads.iter().map(|grad| norm_of(grad, p));
-    if p == f64::INFINITY {
-        return norms.fold(0.0, |a, b| if a.is_nan() || a > b { a } else { b });
+    if p == 2.0 {
+        return total(Total::Squares, grads).sqrt();
     }
-    norms.map(|norm| norm.powf(p)).sum::<f64>().powf(1.0 / p)
+    let some = grads.iter().filter(|grad| grad.num_elements() > 0);
+    let powers = alike(some.map(|grad| powers(grad, p)));
+    let powers = powers.iter().flat_map(|group| {
+        let group: Vec<&AnyTensor> = group.iter().collect();
+        numbers(&AnyTensor::cat(&group, 0))
+    });
+    if p == f64::INFINITY {
+        return powers.fold(0.0, |a, b| if a.is_nan() || a > b { a } else { b });
+    }
+    powers.sum::<f64>().powf(1.0 / p)
 }
 
 /// Scales all gradients together so that their Euclidean norm as one vector is at most `max_norm`:
@@ -61,7 +65,7 @@ pub fn clip_grad_norm(grads: &mut Gradients, max_norm: f64) -> Result<f64> {
     }
     let factor = factor(max_norm, total);
     if factor < 1.0 {
-        grads.iter_mut().for_each(|grad| grad.binary_scalar_assign(BinaryKind::Mul, factor));
+        scale(grads, factor);
     }
     Ok(total)
 }
@@ -71,14 +75,39 @@ fn factor(max_norm: f64, norm: f64) -> f64 {
     max_norm / (norm + 1e-6)
 }
 
-/// Scales each gradient for itself to a Euclidean norm of at most `max_norm`.
+/// The same on the device, and one where the norm is not finite.
+fn factors(max_norm: f64, norms: &AnyTensor) -> AnyTensor {
+    let max = AnyTensor::full(norms.meta(), max_norm, norms.device());
+    let factors = max.div(&norms.add_scalar(1e-6)).minimum_scalar(1);
+    factors.select_where(&norms.is_finite(), &norms.ones_like())
+}
+
+/// Scales each gradient for itself to a Euclidean norm of at most `max_norm`. One whose norm is NaN
+/// or infinite stays as it is.
 pub fn clip_grad_norm_each(grads: &mut Gradients, max_norm: f64) {
-    for grad in grads.iter_mut() {
-        let factor = factor(max_norm, norm(grad));
-        if factor < 1.0 {
-            grad.binary_scalar_assign(BinaryKind::Mul, factor);
+    for mut group in alike(grads.iter_mut()) {
+        let squares = totals(Total::Squares, &group);
+        if !in_host_memory(squares.device()) {
+            let factors = factors(max_norm, &squares.sqrt());
+            scale_each(&mut group, |i| factors.narrow(0, i, 1));
+            continue;
+        }
+        for (grad, square) in group.iter_mut().zip(numbers(&squares)) {
+            let factor = factor(max_norm, square.sqrt());
+            if square.is_finite() && factor < 1.0 {
+                grad.binary_scalar_assign(BinaryKind::Mul, factor);
+            }
         }
     }
+}
+
+/// As [`clip_grad_norm`] for gradients of one device and dtype, which leaves them as they are if the
+/// norm is not finite, and waits for nothing.
+fn clip_on_device(group: &mut [&mut AnyTensor], max_norm: f64) {
+    let squares = totals(Total::Squares, group);
+    let norm = squares.reduce(ReduceKind::Sum, Axes::all(1)).sqrt();
+    let factor = factors(max_norm, &norm);
+    scale_each(group, |_| factor.clone());
 }
 
 /// Cuts each element of each gradient to `-limit..=limit`: `torch.nn.utils.clip_grad_value_`.
@@ -108,7 +137,10 @@ impl GradientClipping {
             GradientClipping::Value(limit) => clip_grad_value(grads, limit),
             GradientClipping::Norm(max) => clip_grad_norm_each(grads, max),
             // The optimizer would take the same NaN from unclipped ones.
-            GradientClipping::GlobalNorm(max) => drop(clip_grad_norm(grads, max)),
+            GradientClipping::GlobalNorm(max) => match &mut alike(grads.iter_mut())[..] {
+                [group] if !in_host_memory(group[0].device()) => clip_on_device(group, max),
+                _ => drop(clip_grad_norm(grads, max)),
+            },
         }
     }
 }

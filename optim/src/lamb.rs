@@ -61,7 +61,12 @@ impl Algorithm for LambConfig {
         &["exp_avg", "exp_avg_sq"]
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(
+        &self,
+        param: &mut AnyTensor,
+        grad: &AnyTensor,
+        slot: &mut Slot,
+    ) -> Result<Option<Update>> {
         let Self { lr, beta_1, beta_2, epsilon, weight_decay, maximize } = *self;
         // The step of Adam from zero is its direction; plus the decay, and turned downwards.
         let mut direction = Slot::zeros(param);
@@ -76,6 +81,7 @@ impl Algorithm for LambConfig {
         let (size, length) = (norm(&values), norm(&direction));
         let trust = if size > 0.0 && length > 0.0 { size / length } else { 1.0 };
         let step = Update::new(Rule::Sgd(SgdRule::new(-lr * trust)));
-        update(&step.into(), &direction.cast(param.dtype()), &mut [param])
+        update(&step.into(), &direction.cast(param.dtype()), &mut [param])?;
+        Ok(None)
     }
 }

@@ -52,6 +52,7 @@ mod scaler;
 pub mod schedule;
 mod sgd;
 mod state;
+mod together;
 mod update_bn;
 
 pub use adadelta::{Adadelta, AdadeltaConfig};

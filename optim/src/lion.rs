@@ -57,9 +57,9 @@ impl Algorithm for LionConfig {
         &["exp_avg"]
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, _: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, beta_1, beta_2, weight_decay, maximize } = *self;
         let plain = Update::new(Rule::Lion(LionRule { lr, beta_1, beta_2 }));
-        slot.update(Update { maximize, shrink: 1.0 - lr * weight_decay, ..plain }, param, grad)
+        Ok(Some(Update { maximize, shrink: 1.0 - lr * weight_decay, ..plain }))
     }
 }

@@ -98,7 +98,12 @@ impl Algorithm for MuonConfig {
         &["momentum_buffer"]
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(
+        &self,
+        param: &mut AnyTensor,
+        grad: &AnyTensor,
+        slot: &mut Slot,
+    ) -> Result<Option<Update>> {
         if param.rank() != 2 {
             let (op, shapes) = ("muon", vec![param.shape()]);
             let rule = "a parameter must be a matrix; give others to another optimizer".into();
@@ -122,6 +127,7 @@ impl Algorithm for MuonConfig {
             shrink: 1.0 - self.lr * self.weight_decay,
             ..Update::new(Rule::Sgd(SgdRule::new(self.lr * ratio)))
         };
-        update(&op.into(), &step.cast(param.dtype()), &mut [param])
+        update(&op.into(), &step.cast(param.dtype()), &mut [param])?;
+        Ok(None)
     }
 }

@@ -79,7 +79,7 @@ impl Algorithm for NAdamConfig {
         AnyTensor::full(Meta::new([1], DType::F64), 1.0, Device::cpu())
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, slot: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, beta_1, beta_2, epsilon, weight_decay, maximize, .. } = *self;
         let momentum =
             |step: u64| beta_1 * (1.0 - 0.5 * 0.96f64.powf(step as f64 * self.momentum_decay));
@@ -94,6 +94,6 @@ impl Algorithm for NAdamConfig {
         };
         let (penalty, shrink) = decay(weight_decay, self.decoupled_weight_decay, lr);
         let rule = Rule::Adam(rule);
-        slot.update(Update { maximize, penalty, shrink, rule }, param, grad)
+        Ok(Some(Update { maximize, penalty, shrink, rule }))
     }
 }

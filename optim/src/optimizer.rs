@@ -4,8 +4,9 @@ use std::fmt::Debug;
 
 use kiln_autograd::Gradients;
 use kiln_nn::{Module, Path, PathPattern, StateDict, VisitorMut};
+use kiln_tensor::op::Update;
 use kiln_tensor::profile::{self, Pass};
-use kiln_tensor::{AnyTensor, Error, OrFail, Result, fail};
+use kiln_tensor::{AnyTensor, Error, OrFail, Result, Updates, fail};
 
 use crate::clip::GradientClipping;
 use crate::state::{Slot, State};
@@ -40,6 +41,7 @@ pub trait Optimizer {
 ///
 /// ```
 /// use kiln_optim::{Algorithm, Optim, Optimizer, Slot};
+/// use kiln_tensor::op::Update;
 /// use kiln_tensor::{AnyTensor, Result};
 ///
 /// /// Steps of one size, in the direction of the sign of the gradient.
@@ -55,10 +57,15 @@ pub trait Optimizer {
 ///     fn set_lr(&mut self, lr: f64) {
 ///         self.lr = lr;
 ///     }
-///     fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, _: &mut Slot) -> Result<()> {
+///     fn step(
+///         &self,
+///         param: &mut AnyTensor,
+///         grad: &AnyTensor,
+///         _: &mut Slot,
+///     ) -> Result<Option<Update>> {
 ///         let new = param.detach().sub(&grad.sign().mul_scalar(self.lr));
 ///         *param = new.with_tracked(param.tracked().cloned());
-///         Ok(())
+///         Ok(None)
 ///     }
 /// }
 ///
@@ -93,8 +100,14 @@ pub trait Algorithm: Clone + Debug {
         Slot::zeros(param)
     }
 
-    /// Moves a parameter and its state by one step.
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()>;
+    /// Moves a parameter and its state by one step. Where that is one [`Update`] of the parameter and
+    /// its first state tensors, gives this instead: the updates of all parameters run together.
+    fn step(
+        &self,
+        param: &mut AnyTensor,
+        grad: &AnyTensor,
+        slot: &mut Slot,
+    ) -> Result<Option<Update>>;
 }
 
 /// Which parameters a group holds.
@@ -238,6 +251,7 @@ struct Step<'a, A> {
     /// The slot that probably comes next.
     next: usize,
     grads: Gradients,
+    updates: Updates,
 }
 
 impl<A: Algorithm> VisitorMut for Step<'_, A> {
@@ -252,7 +266,12 @@ impl<A: Algorithm> VisitorMut for Step<'_, A> {
         let slot = self.state.at(index);
         slot.step += 1;
         let settings = group(algorithm, groups, slot.group);
-        if let Err(error) = settings.step(param, &grad, slot) {
+        let updates = &mut self.updates;
+        let result = settings.step(param, &grad, slot).and_then(|update| match update {
+            Some(op) => updates.add(op, grad, &mut slot.targets(&op, param)),
+            None => Ok(()),
+        });
+        if let Err(error) = result {
             let rule = format!("the state of {path} does not fit: {error}");
             fail(Error::Argument { op: "optimizer step", rule });
         }
@@ -267,8 +286,10 @@ impl<A: Algorithm> Optimizer for Optim<A> {
             clipping.clip(&mut grads);
         }
         let Self { algorithm, groups, state, .. } = self;
-        let mut visitor = Step { algorithm, groups, state, next: 0, grads };
+        let updates = Updates::default();
+        let mut visitor = Step { algorithm, groups, state, next: 0, grads, updates };
         model.visit_mut(&Path::ROOT, &mut visitor);
+        visitor.updates.run().or_fail();
     }
 
     fn lr(&self) -> f64 {

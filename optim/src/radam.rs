@@ -64,7 +64,7 @@ impl Algorithm for RAdamConfig {
         &["exp_avg", "exp_avg_sq"]
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, slot: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, beta_1, beta_2, epsilon, weight_decay, maximize, .. } = *self;
         let adam = AdamRule::new(lr, beta_1, beta_2, epsilon, slot.step);
         // How many squares the average is worth: in the end, and now.
@@ -81,6 +81,6 @@ impl Algorithm for RAdamConfig {
         };
         let (penalty, shrink) = decay(weight_decay, self.decoupled_weight_decay, lr);
         let rule = Rule::Adam(rule);
-        slot.update(Update { maximize, penalty, shrink, rule }, param, grad)
+        Ok(Some(Update { maximize, penalty, shrink, rule }))
     }
 }

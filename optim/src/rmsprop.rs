@@ -72,10 +72,10 @@ impl Algorithm for RmsPropConfig {
         }
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, _: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, alpha, epsilon, weight_decay, momentum, centered, maximize } = *self;
         let rule = RmsPropRule { lr, alpha, epsilon, momentum, centered };
         let plain = Update::new(Rule::RmsProp(rule));
-        slot.update(Update { maximize, penalty: weight_decay, ..plain }, param, grad)
+        Ok(Some(Update { maximize, penalty: weight_decay, ..plain }))
     }
 }

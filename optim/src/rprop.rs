@@ -67,9 +67,9 @@ impl Algorithm for RpropConfig {
         Slot::full(param, if name == "step_size" { self.lr } else { 0.0 })
     }
 
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, _: &mut Slot) -> Result<Option<Update>> {
         let Self { eta_minus, eta_plus, min_step, max_step, maximize, .. } = *self;
         let rule = RpropRule { shrink: eta_minus, grow: eta_plus, min_step, max_step };
-        slot.update(Update { maximize, ..Update::new(Rule::Rprop(rule)) }, param, grad)
+        Ok(Some(Update { maximize, ..Update::new(Rule::Rprop(rule)) }))
     }
 }

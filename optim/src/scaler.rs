@@ -2,11 +2,11 @@
 
 use kiln_autograd::Gradients;
 use kiln_nn::{Config, LoadReport, StateDict};
-use kiln_tensor::op::{Axes, BinaryKind, ReduceKind};
-use kiln_tensor::{AnyTensor, Error, OrFail, Result, Tensor, TensorData};
+use kiln_tensor::op::Total;
+use kiln_tensor::{Error, OrFail, Result, Tensor, TensorData};
 
-use crate::check;
 use crate::state::number;
+use crate::{check, together};
 
 /// What a [`GradScaler`] is made of; the defaults are those of `torch.amp.GradScaler`.
 #[derive(Config, Debug, PartialEq)]
@@ -80,14 +80,12 @@ impl GradScaler {
     /// The gradients of the loss itself, given those of the scaled one; `None` if one of them
     /// overflowed, and then this step is to be left out. Adapts the scale.
     pub fn unscale(&mut self, mut grads: Gradients) -> Option<Gradients> {
-        for grad in grads.iter_mut() {
-            grad.binary_scalar_assign(BinaryKind::Mul, 1.0 / self.scale);
-            if !is_finite(grad) {
-                self.scale *= self.config.backoff;
-                self.good = 0;
-                self.skipped += 1;
-                return None;
-            }
+        together::scale(&mut grads, 1.0 / self.scale);
+        if together::total(Total::NotFinite, &grads) > 0.0 {
+            self.scale *= self.config.backoff;
+            self.good = 0;
+            self.skipped += 1;
+            return None;
         }
         self.good += 1;
         if self.good >= self.config.interval {
@@ -137,13 +135,6 @@ impl GradScaler {
         (self.scale, self.good, self.skipped) = (scale, good as usize, skipped as usize);
         Ok(())
     }
-}
-
-/// Whether no element is NaN or infinite. The extrema show both without a copy of the tensor.
-fn is_finite(x: &AnyTensor) -> bool {
-    let extremum = |kind| x.reduce(kind, Axes::all(x.rank())).item::<f64>();
-    x.num_elements() == 0
-        || extremum(ReduceKind::Max).is_finite() && extremum(ReduceKind::Min).is_finite()
 }
 
 #[cfg(test)]

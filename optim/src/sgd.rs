@@ -63,10 +63,10 @@ impl Algorithm for SgdConfig {
     }
 
     #[inline]
-    fn step(&self, param: &mut AnyTensor, grad: &AnyTensor, slot: &mut Slot) -> Result<()> {
+    fn step(&self, _: &mut AnyTensor, _: &AnyTensor, slot: &mut Slot) -> Result<Option<Update>> {
         let Self { lr, momentum, dampening, weight_decay, nesterov, maximize } = *self;
         let rule = SgdRule { lr, momentum, dampening, nesterov, first: slot.step == 1 };
         let plain = Update::new(Rule::Sgd(rule));
-        slot.update(Update { maximize, penalty: weight_decay, ..plain }, param, grad)
+        Ok(Some(Update { maximize, penalty: weight_decay, ..plain }))
     }
 }

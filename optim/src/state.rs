@@ -55,10 +55,17 @@ impl Slot {
     /// Runs an update of one pass on the parameter and the state tensors.
     #[inline]
     pub fn update(&mut self, op: Update, param: &mut AnyTensor, grad: &AnyTensor) -> Result<()> {
-        let mut targets: SmallVec<[&mut AnyTensor; 5]> = SmallVec::new();
-        targets.push(param);
-        targets.extend(self.tensors.iter_mut().take(op.states()));
-        update(&op.into(), grad, &mut targets)
+        update(&op.into(), grad, &mut self.targets(&op, param))
+    }
+
+    /// What the update changes.
+    #[inline]
+    pub(crate) fn targets<'a>(
+        &'a mut self,
+        op: &Update,
+        param: &'a mut AnyTensor,
+    ) -> SmallVec<[&'a mut AnyTensor; 5]> {
+        std::iter::once(param).chain(self.tensors.iter_mut().take(op.states())).collect()
     }
 
     fn entry(&self, name: &str) -> String {

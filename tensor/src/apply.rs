@@ -206,22 +206,8 @@ pub(crate) fn apply_assign(op: &Op, first: &mut AnyTensor, rest: &[&AnyTensor]) 
     Ok(())
 }
 
-/// Runs an optimizer update in place: `targets` are the inputs after `grad`, and each is replaced
-/// by the output of its position. A target that shares its buffer is copied first, so no other
-/// tensor changes. Nothing is recorded on a tape.
-pub fn update(op: &Op, grad: &AnyTensor, targets: &mut [&mut AnyTensor]) -> Result<()> {
-    for target in targets.iter_mut() {
-        target.make_exclusive()?;
-    }
-    let mut inputs: SmallVec<[&AnyTensor; 4]> = SmallVec::from_slice(&[grad]);
-    inputs.extend(targets.iter().map(|target| &**target));
-    infer(op, &inputs, grad.device())?;
-    let outputs: SmallVec<[AnyTensor; 3]> = targets.iter().map(|target| target.alias()).collect();
-    run(op, &inputs, &outputs)
-}
-
 #[inline]
-fn infer(op: &Op, inputs: &[&AnyTensor], device: Device) -> Result<Metas> {
+pub(crate) fn infer(op: &Op, inputs: &[&AnyTensor], device: Device) -> Result<Metas> {
     for input in &inputs[1..] {
         device.check_same(op.spec().name(), input.device())?;
     }
@@ -258,7 +244,7 @@ fn allocate_like(metas: &[Meta], first: &AnyTensor) -> Result<Outputs> {
 
 /// Fills `outputs`, by a kernel or, where the backend has none, by the decomposition.
 #[inline]
-fn run(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
+pub(crate) fn run(op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()> {
     let backend = outputs[0].device().backend();
     if watched() {
         return run_watched(backend, op, inputs, outputs);

@@ -1,7 +1,7 @@
 //! The seam between operations and devices.
 
 use crate::op::Op;
-use crate::{AnyTensor, Result};
+use crate::{AnyTensor, PendingUpdate, Result};
 
 /// Runs operations on one device. Implement it to bring a device of your own:
 /// [`Device::custom`](crate::Device::custom) makes it available with no change in Kiln.
@@ -54,6 +54,15 @@ pub trait Backend: Send + Sync + 'static {
     /// buffer of its first input, and each output of an optimizer update is the buffer of the
     /// input it replaces. [`Op::View`] never arrives here.
     fn execute(&self, op: &Op, inputs: &[&AnyTensor], outputs: &[AnyTensor]) -> Result<()>;
+
+    /// Computes optimizer updates, whose targets are no inputs of one another: as
+    /// [`Backend::execute`] does one by one.
+    fn update_all(&self, updates: &[PendingUpdate]) -> Result<()> {
+        let one = |update: &PendingUpdate| {
+            self.execute(&update.op.into(), &update.inputs(), &update.targets)
+        };
+        updates.iter().try_for_each(one)
+    }
 
     /// Whether `op` gives the same bits for the same inputs in every run. Where it does not, it is
     /// an error under [`deterministic`](crate::deterministic).

@@ -49,6 +49,7 @@ mod tensor;
 #[doc(hidden)]
 pub mod text;
 mod trace;
+mod update;
 mod watch;
 
 pub use anomaly::{detect_anomaly, detects_anomaly, first_not_finite, ignore_anomaly};
@@ -60,7 +61,7 @@ pub use api::{
 };
 #[doc(hidden)]
 pub use api::{EinsumOutput, EinsumRank, einsum_of, einsum_rank};
-pub use apply::{Applied, Outputs, Track, Tracked, apply, apply_owned, create, update};
+pub use apply::{Applied, Outputs, Track, Tracked, apply, apply_owned, create};
 pub use autocast::{autocast, autocast_dtype, no_autocast};
 pub use backend::{Backend, MemoryStats};
 pub use buffer::Buffer;
@@ -88,3 +89,4 @@ pub use tensor::{
     Bool, Complex, Differentiable, Float, Int, Kind, Numeric, Options, Ordered, Tensor,
 };
 pub use trace::{Step, Value, trace};
+pub use update::{PendingUpdate, Updates, update};

@@ -36,6 +36,7 @@ pub fn not_differentiable(op: &Op) -> Option<&'static str> {
         Op::Fill(_) | Op::Arange(_) | Op::Random(_) => Some("it has no inputs"),
         Op::Sample(_) => Some("a random number has no gradient; detach the parameters of its law"),
         Op::Update(_) => Some("an optimizer step is not differentiated"),
+        Op::Totals(_) => Some("it is for gradients; build a loss of `square` and `sum`"),
         Op::Custom(custom) => match custom.op().derivative() {
             Derivative::None(reason) => Some(reason),
             Derivative::Rule(_) | Derivative::Decomposition => None,
@@ -300,6 +301,7 @@ fn rule(cx: &mut Context<'_>, dy: AnyTensor) -> Result<Results> {
         | Op::Arange(_)
         | Op::Random(_)
         | Op::ArgReduce(_)
+        | Op::Totals(_)
         | Op::Nonzero(_)
         | Op::SearchSorted(_)
         | Op::RavelIndex(_)

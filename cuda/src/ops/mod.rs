@@ -10,6 +10,7 @@ mod fused;
 mod image;
 mod index;
 mod loss;
+mod many;
 mod matmul;
 mod order;
 mod pointwise;
@@ -17,9 +18,12 @@ mod random;
 mod recurrent;
 mod reduce;
 mod rows;
+mod totals;
 mod update;
+mod update_many;
 
 pub use matmul::{allows_tf32, set_allows_tf32};
+pub(crate) use update_many::update_all;
 
 use kiln_tensor::op::{Cast, Op, View};
 use kiln_tensor::{AnyTensor, DType, Result, apply};
@@ -39,6 +43,7 @@ pub(crate) fn supports(op: &Op) -> bool {
         Op::Fused(op) => fused::supports(&op.chain),
         Op::Random(_) | Op::Reduce(_) | Op::ArgReduce(_) => true,
         Op::MatMul(_) | Op::MatMulSums(_) => true,
+        Op::Totals(_) => true,
         Op::Unview(_) | Op::Cat(_) | Op::Assign(_) => true,
         Op::Select(_) | Op::SelectBackward(_) | Op::Gather(_) | Op::GatherBackward(_) => true,
         Op::Scatter(_) | Op::RavelIndex(_) => true,
@@ -79,6 +84,7 @@ pub(crate) fn execute(
         Op::Random(op) => random::random(kernels, op, y),
         Op::Reduce(op) => reduce::reduce(kernels, op, inputs[0], y),
         Op::ArgReduce(op) => reduce::arg_reduce(kernels, op, inputs[0], y),
+        Op::Totals(op) => totals::totals(kernels, op, inputs, y),
         Op::MatMul(op) => matmul::matmul(kernels, op, inputs, y),
         Op::MatMulSums(_) => matmul::matmul_sums(kernels, inputs, outputs),
         Op::Unview(op) => copy::unview(kernels, op, inputs[0], y),
@@ -205,7 +211,9 @@ fn listed() -> Vec<Program> {
         recurrent::programs(),
         reduce::programs(),
         rows::programs(),
+        totals::programs(),
         update::programs(),
+        update_many::programs(),
     ];
     families.concat()
 }

@@ -3,7 +3,7 @@
 use kiln_tensor::op::{Rule, Update};
 use kiln_tensor::{AnyTensor, DType, MAX_RANK, Result};
 
-use super::elementwise::c_type;
+use super::elementwise::{FLOATS, c_type};
 use crate::backend::Kernels;
 use crate::geometry::{Walk, index_type, needs_wide_index, threads_for};
 use crate::params::{Operand, Params, address};
@@ -28,11 +28,12 @@ struct Parameters<const N: usize> {
 // SAFETY: the fields are numbers of eight bytes.
 unsafe impl<const N: usize> Params for Parameters<N> {}
 
-/// A rule for the kernel: its name, its numbers from `c[2]` on, and its step, in which `g` is the
+/// A rule for the kernels: its name, its numbers from `c[2]` on, and its step, in which `g` is the
 /// gradient, `x[0]` the parameter and the rest of `x` its states.
 fn formula(update: &Update) -> (String, Vec<f64>, String) {
     let targets = 1 + update.states();
     let (name, numbers, step) = match update.rule {
+        Rule::Scale(_) => ("scale", Vec::new(), "x[0] *= g;".into()),
         Rule::Sgd(rule) => {
             let (old, new) =
                 if rule.first { (0.0, 1.0) } else { (rule.momentum, 1.0 - rule.dampening) };
@@ -145,17 +146,37 @@ fn formula(update: &Update) -> (String, Vec<f64>, String) {
     (format!("{name}_{targets}"), numbers, step)
 }
 
-fn program(update: &Update, dtype: DType, state: DType, wide: bool) -> Program {
+/// The name of a step, and what `kernels/update.cuh` has of it.
+pub(super) fn step(
+    update: &Update,
+    dtype: DType,
+    state: DType,
+) -> (String, Vec<(&'static str, String)>) {
     let (name, _, step) = formula(update);
-    let index = index_type(wide);
-    let definitions = [
-        ("INDEX", index.to_string()),
+    let definitions = vec![
         ("T", c_type(dtype).to_string()),
         ("S", c_type(state).to_string()),
         ("TARGETS", (1 + update.states()).to_string()),
         ("STEP", step),
     ];
-    Program::new(&UPDATE, format!("update_{name}_{dtype}_{state}_{index}"), definitions)
+    (format!("{name}_{dtype}_{state}"), definitions)
+}
+
+/// The numbers of the host for the kernels.
+pub(super) fn numbers(update: &Update) -> [f64; 12] {
+    let mut numbers = [0.0; 12];
+    // A factor is no gradient, to which a penalty is added.
+    let penalty = if let Rule::Scale(_) = update.rule { 0.0 } else { update.penalty };
+    (numbers[0], numbers[1]) = (penalty, update.shrink);
+    numbers[2..].iter_mut().zip(formula(update).1).for_each(|(to, from)| *to = from);
+    numbers
+}
+
+fn program(update: &Update, dtype: DType, state: DType, wide: bool) -> Program {
+    let (name, mut definitions) = step(update, dtype, state);
+    let index = index_type(wide);
+    definitions.push(("INDEX", index.to_string()));
+    Program::new(&UPDATE, format!("update_{name}_{index}"), definitions)
 }
 
 pub(super) fn update(
@@ -194,16 +215,13 @@ fn run<const N: usize>(
     let layouts: [_; MOST + 1] =
         std::array::from_fn(|i| inputs.get(i).unwrap_or(&gradient).layout());
     let walk = Walk::new(&shape, layouts);
-    let mut numbers = [0.0; 12];
-    (numbers[0], numbers[1]) = (op.penalty, op.shrink);
-    numbers[2..].iter_mut().zip(formula(op).1).for_each(|(to, from)| *to = from);
     let params = Parameters::<N> {
         count: count as i64,
         dims: walk.dims,
         gradient: Operand::new(gradient, walk.strides[0]),
         inputs: std::array::from_fn(|i| Operand::new(inputs[1 + i], walk.strides[1 + i])),
         outputs: std::array::from_fn(|i| address(&outputs[i])),
-        numbers,
+        numbers: numbers(op),
         maximize: op.maximize as i64,
         rank: walk.rank as i64,
     };
@@ -217,7 +235,7 @@ fn run<const N: usize>(
 fn forms() -> Vec<Update> {
     use kiln_tensor::op::{
         AdadeltaRule, AdagradRule, AdamRule, AdamaxRule, AdanRule, AsgdRule, LionRule, RmsPropRule,
-        RpropRule, SgdRule,
+        RpropRule, ScaleRule, SgdRule,
     };
     let adam = AdamRule::new(1e-3, 0.9, 0.999, 1e-8, 1);
     let momentum = SgdRule { momentum: 0.9, ..SgdRule::new(0.1) };
@@ -250,17 +268,19 @@ fn forms() -> Vec<Update> {
             shrink_after: 0.99,
             first: false,
         }),
+        Rule::Scale(ScaleRule),
     ];
     rules.map(Update::new).to_vec()
 }
 
-pub(super) fn programs() -> Vec<Program> {
+/// Each form with each dtype of the parameter and of its states.
+pub(super) fn members() -> impl Iterator<Item = (Update, DType, DType)> {
     let halves = [DType::F16, DType::BF16].map(|half| (half, DType::F32));
-    let same = [DType::F16, DType::BF16, DType::F32, DType::F64].map(|dtype| (dtype, dtype));
-    let pairs: Vec<_> = halves.into_iter().chain(same).collect();
-    let of = |form: Update| {
-        let pairs = pairs.clone();
-        pairs.into_iter().map(move |(dtype, state)| program(&form, dtype, state, false))
-    };
-    forms().into_iter().flat_map(of).collect()
+    let same = FLOATS.map(|dtype| (dtype, dtype));
+    let of = move |form| halves.into_iter().chain(same).map(move |(x, state)| (form, x, state));
+    forms().into_iter().flat_map(of)
+}
+
+pub(super) fn programs() -> Vec<Program> {
+    members().map(|(form, dtype, state)| program(&form, dtype, state, false)).collect()
 }

@@ -41,6 +41,7 @@ mod softmax;
 mod sort;
 mod team;
 mod tile;
+mod totals;
 mod transpose;
 mod update;
 
@@ -184,6 +185,7 @@ impl Backend for Cpu {
             Op::Sample(op) => random::sample(op, inputs[0], y),
             Op::Multinomial(op) => return random::multinomial(op, inputs[0], y),
             Op::Update(op) => update::update(op, inputs, outputs),
+            Op::Totals(op) => totals::totals(op, inputs, y),
             Op::Custom(op) => return op.execute(inputs, outputs),
         }
         Ok(())

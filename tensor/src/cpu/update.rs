@@ -180,6 +180,7 @@ fn run<T: Float, const N: usize>(
 
 pub(super) fn update(op: &Update, inputs: &[&AnyTensor], outputs: &[AnyTensor]) {
     super::access::float_type!(inputs[1].dtype(), T => match (op.rule, op.states()) {
+        (Rule::Scale(rule), _) => run::<T, 1>(op, rule, inputs, outputs),
         (Rule::Sgd(rule), 0) => run::<T, 1>(op, rule, inputs, outputs),
         (Rule::Sgd(rule), _) => run::<T, 2>(op, rule, inputs, outputs),
         (Rule::Adam(rule), 2) => run::<T, 3>(op, rule, inputs, outputs),

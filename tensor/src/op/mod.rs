@@ -35,6 +35,7 @@ mod scan;
 mod search;
 mod softmax;
 mod sort;
+mod totals;
 mod unary;
 mod update;
 mod view;
@@ -72,10 +73,11 @@ pub use scan::{LinearRecurrence, Scan, ScanKind};
 pub use search::{Nonzero, SearchSorted};
 pub use softmax::{Softmax, SoftmaxBackward};
 pub use sort::Sort;
+pub use totals::{Total, Totals};
 pub use unary::{MAX_POLYGAMMA, Unary, UnaryKind};
 pub use update::{
     AdadeltaRule, AdagradRule, AdamRule, AdamaxRule, AdanRule, AsgdRule, LionRule, RmsPropRule,
-    RpropRule, Rule, SgdRule, Update,
+    RpropRule, Rule, ScaleRule, SgdRule, Update,
 };
 pub(crate) use update::{Formula, Number};
 pub(crate) use view::swap as swap_view;
@@ -263,6 +265,7 @@ operations! {
     Fused,
     Reduce,
     ArgReduce,
+    Totals,
     Cat,
     Select,
     SelectBackward,

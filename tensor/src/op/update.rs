@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 pub(crate) use number::Number;
 pub use rules::{
     AdadeltaRule, AdagradRule, AdamRule, AdamaxRule, AdanRule, AsgdRule, LionRule, RmsPropRule,
-    RpropRule, SgdRule,
+    RpropRule, ScaleRule, SgdRule,
 };
 
 use super::{Keeps, Meta, Metas, Operation, check};
@@ -48,10 +48,13 @@ pub enum Rule {
     Asgd(AsgdRule),
     Lion(LionRule),
     Adan(AdanRule),
+    Scale(ScaleRule),
 }
 
 /// A rule as a formula, written once for numbers and for whole tensors.
 pub(crate) trait Formula: Copy + Sync {
+    /// Whether a penalty is added to the gradient.
+    const PENALTY: bool = true;
     /// Replaces the targets (the parameter and its state) by their new values.
     fn step<X: Number>(&self, grad: &X, targets: &mut [X]);
 }
@@ -72,6 +75,7 @@ impl Update {
     /// How many state tensors the rule has.
     pub fn states(&self) -> usize {
         match self.rule {
+            Rule::Scale(_) => 0,
             Rule::Sgd(rule) => (rule.momentum != 0.0) as usize,
             Rule::Adagrad(_) | Rule::Asgd(_) | Rule::Lion(_) => 1,
             Rule::Adam(rule) => 2 + rule.amsgrad as usize,
@@ -83,9 +87,9 @@ impl Update {
 
     /// The step of `formula`, which is that of the rule, with what all rules share before it.
     #[inline(always)]
-    pub(crate) fn step<X: Number>(&self, formula: &impl Formula, grad: &X, targets: &mut [X]) {
+    pub(crate) fn step<F: Formula, X: Number>(&self, formula: &F, grad: &X, targets: &mut [X]) {
         let grad = grad.mul_scalar(if self.maximize { -1.0 } else { 1.0 });
-        let grad = targets[0].mul_add(self.penalty, &grad);
+        let grad = if F::PENALTY { targets[0].mul_add(self.penalty, &grad) } else { grad };
         targets[0] = targets[0].mul_scalar(self.shrink);
         formula.step(&grad, targets);
     }
@@ -104,6 +108,7 @@ impl Operation for Update {
             Rule::Asgd(_) => "asgd_update",
             Rule::Lion(_) => "lion_update",
             Rule::Adan(_) => "adan_update",
+            Rule::Scale(_) => "scale_update",
         }
     }
 
@@ -154,6 +159,7 @@ impl Operation for Update {
             Rule::Asgd(rule) => self.step(rule, grad, &mut targets),
             Rule::Lion(rule) => self.step(rule, grad, &mut targets),
             Rule::Adan(rule) => self.step(rule, grad, &mut targets),
+            Rule::Scale(rule) => self.step(rule, grad, &mut targets),
         }
         Some(targets)
     }

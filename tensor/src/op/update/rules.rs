@@ -313,6 +313,21 @@ impl Formula for AdanRule {
     }
 }
 
+/// The parameter times what stands in the place of the gradient: many tensors scaled in place, each
+/// by a number that the device has computed. No state, and no penalty.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ScaleRule;
+
+impl Formula for ScaleRule {
+    // Infinite numbers stay infinite: times zero they would make the factor NaN.
+    const PENALTY: bool = false;
+
+    #[inline(always)]
+    fn step<X: Number>(&self, factor: &X, targets: &mut [X]) {
+        targets[0] = targets[0].mul(factor);
+    }
+}
+
 /// Each rule in each form.
 #[cfg(any(test, feature = "samples"))]
 pub(super) fn samples() -> Vec<Rule> {
@@ -350,5 +365,6 @@ pub(super) fn samples() -> Vec<Rule> {
         Rule::Lion(LionRule { lr: 0.01, beta_1: 0.9, beta_2: 0.99 }),
         Rule::Adan(adan),
         Rule::Adan(AdanRule { first: true, ..adan }),
+        Rule::Scale(ScaleRule),
     ]
 }

@@ -448,47 +448,30 @@ unsafe fn separate_by<T: Product, I: Registers<T>, const B: usize>(
     let from = &from[..width * BLOCK];
     let mut column = 0;
     while column < width {
-        // Both halves of a cache line one after the other; the last block may repeat some columns.
-        let pair = column + 2 * B <= width;
-        let first = if pair { column } else { column.min(width - B) };
-        // SAFETY: as many pixels and channels, of which the lines are passed on to the caller.
-        if column + BLOCK <= width
-            && channels == BLOCK
-            && unsafe {
-                T::turn::<I>(from[column * BLOCK..].as_ptr(), BLOCK, to.add(column), plane)
-            }
-        {
+        let whole = column + BLOCK <= width && channels == BLOCK;
+        let done = whole && {
+            // SAFETY: as many pixels and channels; for their lines passed on to the caller.
+            unsafe { T::turn::<I>(from[column * BLOCK..].as_ptr(), BLOCK, to.add(column), plane) }
+        };
+        if done {
             column += BLOCK;
             continue;
         }
+        // The last block may repeat some columns.
+        let first = column.min(width - B);
         for channel in (0..channels).step_by(B) {
             let some = B.min(channels - channel);
-            // SAFETY: the blocks lie within the pixels and channels; for their lines passed on to
+            // SAFETY: the block lies within the pixels and channels; for its lines passed on to
             // the caller.
             unsafe {
-                let from = from.as_ptr().add(first * BLOCK + channel);
+                let lines = turned::<T, I, B>(from.as_ptr().add(first * BLOCK + channel));
                 let to = to.add(channel * plane + first);
-                let left = turned::<T, I, B>(from);
-                if pair {
-                    let right = turned::<T, I, B>(from.add(B * BLOCK));
-                    if some == B {
-                        for i in 0..B {
-                            let to = to.add(i * plane);
-                            to.copy_from_nonoverlapping(left[i].as_ptr(), B);
-                            to.add(B).copy_from_nonoverlapping(right[i].as_ptr(), B);
-                        }
-                        continue;
-                    }
-                    for i in 0..some {
-                        to.add(i * plane + B).copy_from_nonoverlapping(right[i].as_ptr(), B);
-                    }
-                }
-                for i in 0..some {
-                    to.add(i * plane).copy_from_nonoverlapping(left[i].as_ptr(), B);
+                for (i, line) in lines[..some].iter().enumerate() {
+                    to.add(i * plane).copy_from_nonoverlapping(line.as_ptr(), B);
                 }
             }
         }
-        column += if pair { 2 * B } else { B };
+        column += B;
     }
 }
 

@@ -32,7 +32,7 @@ use crate::op::{
     ArgReduce, Axes, Binary, BinaryKind, BinaryScalar, Cast, Cat, Fill, Gather, GatherBackward,
     MatMul, Meta, Reduce, ReduceKind, Select, Softmax, Unary, UnaryKind, Unview, View, Where,
 };
-use crate::{DType, Device, Scalar, Shape};
+use crate::{DType, Device, MAX_RANK, Scalar, Shape};
 
 macro_rules! binary {
     ($($name:ident, $scalar:ident: $kind:ident),* $(,)?) => {$(
@@ -195,7 +195,14 @@ impl AnyTensor {
     /// Two axes exchanged.
     #[track_caller]
     pub fn swap_axes(&self, a: usize, b: usize) -> Self {
-        self.apply(crate::op::swap_view(self.rank(), a, b), &[])
+        let rank = self.rank();
+        if self.tracked().is_none() && a < rank && b < rank {
+            // As in `reshape`; gradients exchange axes that nobody follows.
+            let mut axes: [usize; MAX_RANK] = std::array::from_fn(|axis| axis);
+            axes.swap(a, b);
+            return self.view_as(self.layout().permute(&axes[..rank]), self.dtype());
+        }
+        self.apply(crate::op::swap_view(rank, a, b), &[])
     }
 
     /// The last two axes exchanged.

@@ -3,8 +3,9 @@
 //!
 //! Blocks are rounded to 512 bytes. Up to 1 MiB they are cut from segments of 2 MiB, larger ones
 //! from segments of 20 MiB, and from 10 MiB on each has a segment of its own. The smallest block
-//! that fits is taken; a block that comes back joins its free neighbours. All work is in the order
-//! of one stream, so a block may be used again at once.
+//! that fits is taken; a block that comes back joins its free neighbours. Kernels are in the order
+//! of one stream, so a block may be used again at once. Uploads are beside that order: for them a
+//! block remembers how much had been started when it came back (see `staging`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,11 @@ struct Block {
     bytes: usize,
     segment: usize,
     free: bool,
+    /// How much had been started when this memory was last given back; zero if it is as the device
+    /// gave it.
+    released: u64,
+    /// Whether an upload went to it since it was given out.
+    uploaded: bool,
 }
 
 /// The memory of one device.
@@ -82,21 +88,32 @@ impl Allocator {
         Some(self.take(address, bytes))
     }
 
-    /// Takes back a block.
-    pub fn free(&mut self, address: usize) {
+    /// The work that an upload to a block has to come after: what was started up to this number.
+    /// Only the first one of a block comes before all kernels that use it.
+    pub fn upload(&mut self, address: usize) -> u64 {
+        let Some(block) = self.blocks.get_mut(&address) else { return u64::MAX };
+        match std::mem::replace(&mut block.uploaded, true) {
+            false => block.released,
+            true => u64::MAX,
+        }
+    }
+
+    /// Takes back a block, when so much was started. Says whether an upload had gone to it.
+    pub fn free(&mut self, address: usize, started: u64) -> bool {
         let Some(block) = self.blocks.get(&address).copied() else {
             debug_assert!(false, "{address:#x} was never given out");
-            return;
+            return false;
         };
         debug_assert!(!block.free, "{address:#x} was given back before");
         self.in_use -= block.bytes;
-        let (mut start, mut bytes) = (address, block.bytes);
+        let (mut start, mut bytes, mut released) = (address, block.bytes, started);
         let joins = |other: &Block| other.free && other.segment == block.segment;
         if let Some((&next, &after)) = self.blocks.range(address + 1..).next()
             && joins(&after)
         {
             self.forget(next, after);
             bytes += after.bytes;
+            released = released.max(after.released);
         }
         if let Some((&previous, &before)) = self.blocks.range(..address).next_back()
             && joins(&before)
@@ -104,8 +121,10 @@ impl Allocator {
             self.forget(previous, before);
             self.blocks.remove(&address);
             (start, bytes) = (previous, bytes + before.bytes);
+            released = released.max(before.released);
         }
-        self.keep(start, Block { bytes, segment: block.segment, free: true });
+        self.keep(start, Block { bytes, free: true, released, uploaded: false, ..block });
+        block.uploaded
     }
 
     /// Gives segments that no block is in use of back to the device.
@@ -157,7 +176,8 @@ impl Allocator {
             raw.alloc(bytes)
         })?;
         self.segments.insert(address, bytes);
-        self.keep(address, Block { bytes, segment: address, free: true });
+        let new = Block { bytes, segment: address, free: true, released: 0, uploaded: false };
+        self.keep(address, new);
         Some(address)
     }
 
@@ -243,15 +263,34 @@ mod tests {
                 ..MemoryStats::default()
             }
         );
-        memory.free(a);
+        memory.free(a, 1);
         assert_eq!(memory.alloc(&raw, 1024), Some(a), "the smallest block that fits");
-        memory.free(b);
+        memory.free(b, 2);
         memory.reset_peak();
         assert_eq!(memory.stats().peak, 1024, "what is in use");
-        memory.free(a);
+        memory.free(a, 3);
         assert_eq!(memory.blocks.len(), 1);
         memory.empty_cache(&raw);
         assert_eq!((memory.stats().cached, raw.reserved.borrow().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_block_remembers_when_its_memory_came_back() {
+        let (raw, mut memory) = (Fake::new(usize::MAX), Allocator::default());
+        let [a, b, c] = [(); 3].map(|()| memory.alloc(&raw, 512).unwrap());
+        assert_eq!(memory.upload(a), 0, "nobody had it before");
+        assert_eq!(memory.upload(a), u64::MAX, "kernels may have used it since");
+        assert_eq!(memory.upload(a + 1), u64::MAX, "no block");
+        assert!(memory.free(a, 7), "an upload went to it");
+        assert!(!memory.free(c, 5));
+        assert!(!memory.free(b, 6));
+        // The three and the rest of the segment are one block again.
+        let whole = memory.alloc(&raw, SMALL).unwrap();
+        assert_eq!((whole, memory.upload(whole)), (a, 7), "the latest of what it is made of");
+        assert!(memory.free(whole, 9));
+        let [first, second] = [(); 2].map(|()| memory.alloc(&raw, 512).unwrap());
+        assert_eq!([memory.upload(first), memory.upload(second)], [9, 9], "parts have it, too");
+        assert!(memory.free(first, 10), "in use, the parts are apart");
     }
 
     #[test]
@@ -269,7 +308,7 @@ mod tests {
         let (raw, mut memory) = (Fake::new(30 * MIB), Allocator::default());
         let a = memory.alloc(&raw, 20 * MIB).unwrap();
         assert_eq!(memory.alloc(&raw, 20 * MIB), None);
-        memory.free(a);
+        memory.free(a, 3);
         assert!(memory.alloc(&raw, 24 * MIB).is_some());
         let usage = memory.usage();
         assert!(usage.starts_with("24.0 MiB in use by tensors (at most 24.0), 0.0 MiB"), "{usage}");
@@ -300,7 +339,7 @@ mod tests {
                     live.push((address, bytes));
                 } else {
                     let (address, _) = live.swap_remove(pick % live.len());
-                    memory.free(address);
+                    memory.free(address, 0);
                 }
                 let stats = memory.stats();
                 let reserved: usize = raw.reserved.borrow().values().sum();
@@ -310,7 +349,7 @@ mod tests {
                 prop_assert_eq!(memory.blocks.values().map(|block| block.bytes).sum::<usize>(), reserved);
             }
             for (address, _) in live {
-                memory.free(address);
+                memory.free(address, 0);
             }
             prop_assert_eq!(memory.stats().in_use, 0);
             memory.empty_cache(&raw);

@@ -11,6 +11,7 @@ use crate::ops;
 use crate::params::{Fault, Params};
 use crate::program::Program;
 use crate::runtime::{Launch, Runtime};
+use crate::staging::IN_LINE;
 
 /// Runs operations by the kernels of this crate, on whatever runs these.
 pub struct CudaBackend {
@@ -61,7 +62,7 @@ impl CudaBackend {
             || Error::Memory { device: runtime.name().into(), bytes, usage: String::new() };
         let fault = runtime.alloc(bytes).ok_or_else(no_memory)?;
         // SAFETY: as many bytes were just reserved.
-        unsafe { runtime.upload(Fault::NONE.bytes(), fault)? };
+        unsafe { runtime.upload(Fault::NONE.bytes(), fault, u64::MAX)? };
         Ok(Self {
             runtime,
             memory,
@@ -85,7 +86,7 @@ impl CudaBackend {
             return Ok(());
         }
         // SAFETY: as above.
-        unsafe { self.runtime.upload(Fault::NONE.bytes(), self.fault)? };
+        unsafe { self.runtime.upload(Fault::NONE.bytes(), self.fault, u64::MAX)? };
         let operations = self.operations.lock().unwrap_or_else(PoisonError::into_inner);
         let op = operations.get(fault.operation as usize).copied().unwrap_or("kernel");
         Err(match fault.code {
@@ -134,15 +135,24 @@ impl Backend for CudaBackend {
             // SAFETY: passed on to the caller.
             return unsafe { self.runtime.free(address, bytes) };
         }
-        self.allocator().free(address);
+        // All that uses the memory was started and counted by whoever had it.
+        let uploaded = self.allocator().free(address, self.runtime.started());
+        if uploaded {
+            self.runtime.mark();
+        }
     }
 
     unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()> {
         if source.is_empty() {
             return Ok(());
         }
-        // SAFETY: passed on to the caller.
-        unsafe { self.runtime.upload(source, address) }
+        // After all that was started, where it comes in line with that anyway, or nobody knows more.
+        let after = match source.len() > IN_LINE && !self.uncached {
+            true => self.allocator().upload(address),
+            false => u64::MAX,
+        };
+        // SAFETY: passed on to the caller: tensors get their values before a kernel uses them.
+        unsafe { self.runtime.upload(source, address, after) }
     }
 
     unsafe fn download(&self, address: usize, target: &mut [u8]) -> Result<()> {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::path::PathBuf;
 use std::ptr::{null_mut, without_provenance_mut};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use kiln_tensor::{Error, Result};
@@ -67,7 +68,6 @@ api! {
     to_host = "cuMemcpyDtoHAsync_v2" (*mut c_void, Address, usize, Handle);
     on_device = "cuMemcpyDtoDAsync_v2" (Address, Address, usize, Handle);
     host_alloc = "cuMemHostAlloc" (*mut *mut c_void, usize, c_uint);
-    host_free = "cuMemFreeHost" (*mut c_void);
     event_create = "cuEventCreate" (*mut Handle, c_uint);
     event_record = "cuEventRecord" (Handle, Handle);
     event_query = "cuEventQuery" (Handle);
@@ -93,7 +93,7 @@ api! {
 /// CU_STREAM_NON_BLOCKING: does not wait for the stream that others use by default.
 const NON_BLOCKING: c_uint = 1;
 
-/// One GPU with one stream, on which everything happens in order.
+/// One GPU with one stream, on which everything but uploads happens in order.
 pub(crate) struct Device {
     name: String,
     gpu: Gpu,
@@ -104,8 +104,10 @@ pub(crate) struct Device {
     /// Functions that are loaded, by the names of their programs.
     functions: Mutex<HashMap<String, usize>>,
     cache: Option<Cache>,
-    /// None until the first upload, or if there is no pinned memory.
-    staging: Mutex<Option<Staging>>,
+    /// How much was started on the stream.
+    started: AtomicU64,
+    /// What uploads need, once the first one asked for it; none if there is no pinned memory.
+    staging: OnceLock<Option<Staging>>,
     /// cuBLASLt, once the first product asked for it; none if it is not there.
     blas: OnceLock<Option<BlasLt>>,
     /// While work is recorded: kernels and products are, and all else is done [`Device::outside`].
@@ -145,7 +147,8 @@ impl Device {
             stream: stream.addr(),
             functions: Mutex::default(),
             cache: Cache::of_user(),
-            staging: Mutex::default(),
+            started: AtomicU64::default(),
+            staging: OnceLock::new(),
             blas: OnceLock::new(),
             recording: Mutex::default(),
             lost: OnceLock::new(),
@@ -244,7 +247,9 @@ impl Device {
             self.call("cuMemcpyDtoDAsync", |api, stream| unsafe {
                 (api.on_device)(to, from, bytes, stream)
             })
-        })
+        })?;
+        self.has_started();
+        Ok(())
     }
 
     /// cuBLASLt with its workspace; without one if there is no room for it.
@@ -295,9 +300,17 @@ impl Runtime for Device {
         });
     }
 
-    unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()> {
+    fn started(&self) -> u64 {
+        self.count()
+    }
+
+    fn mark(&self) {
+        self.mark();
+    }
+
+    unsafe fn upload(&self, source: &[u8], address: usize, after: u64) -> Result<()> {
         // SAFETY: passed on to the caller.
-        self.outside(|| unsafe { self.send(source, address) })
+        unsafe { self.send(source, address, after) }
     }
 
     unsafe fn download(&self, address: usize, target: &mut [u8]) -> Result<()> {
@@ -332,14 +345,18 @@ impl Runtime for Device {
                 arguments,
                 null_mut(),
             )
-        })
+        })?;
+        self.has_started();
+        Ok(())
     }
 
     unsafe fn gemm(&self, gemm: &Gemm, at: Addresses) -> Result<bool> {
         self.make_current()?;
         let Some(blas) = self.blas.get_or_init(|| self.start_blas()) else { return Ok(false) };
         // SAFETY: passed on to the caller.
-        unsafe { blas.matmul(gemm, at, handle(self.stream)) }
+        let result = unsafe { blas.matmul(gemm, at, handle(self.stream)) };
+        self.has_started();
+        result
     }
 
     fn sync(&self) -> Result<()> {

@@ -16,8 +16,8 @@ pub struct Launch {
 
 /// Memory and kernels of one device.
 ///
-/// Kernels, copies and fills come one after another, in the order of the calls; they may run after
-/// the call has returned.
+/// Kernels and copies come one after another, in the order of the calls, but for uploads, which may
+/// come earlier. They may run after the call has returned.
 pub trait Runtime: Send + Sync + 'static {
     /// The name of the device: `cuda:0`.
     fn name(&self) -> &str;
@@ -34,11 +34,23 @@ pub trait Runtime: Send + Sync + 'static {
     /// `address` came from `alloc(bytes)` and is not used afterwards.
     unsafe fn free(&self, address: usize, bytes: usize);
 
-    /// Copies to the device. The source may change as soon as this returns.
+    /// How much was started so far: a number that only grows.
+    fn started(&self) -> u64 {
+        0
+    }
+
+    /// Copies to the device, before all that is started later. Of what was started before, it only
+    /// has to come after that up to `after`, as counted by [`Runtime::started`]. The source may
+    /// change as soon as this returns.
     ///
     /// # Safety
-    /// `source.len()` bytes from `address` were reserved.
-    unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()>;
+    /// `source.len()` bytes from `address` were reserved, and nothing that was started later than
+    /// `after` uses them.
+    unsafe fn upload(&self, source: &[u8], address: usize, after: u64) -> Result<()>;
+
+    /// Memory to which an upload went has come back: a good moment to note what the next one into it
+    /// has to wait for.
+    fn mark(&self) {}
 
     /// Copies from the device, after all that was started before.
     ///

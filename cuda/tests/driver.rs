@@ -18,7 +18,7 @@ use kiln_nn::Param;
 use kiln_optim::{AdamWConfig, GradScalerConfig, GradientClipping, Optimizer, clip_grad_norm};
 use kiln_tensor::op::samples::{Input, Values};
 use kiln_tensor::op::{BatchNorm, BatchNormBackward, BatchNormEval, Meta, Op, all_samples};
-use kiln_tensor::{AnyTensor, DType, Device, Int, Tensor, activation, apply, fuse};
+use kiln_tensor::{AnyTensor, DType, Device, Int, Tensor, TensorData, activation, apply, fuse};
 
 /// The log of the stand-in; where it is set, this process has the stand-in for a driver.
 const LOG: &str = "FAKE_CUDA_LOG";
@@ -282,6 +282,69 @@ fn a_step_of_a_recurrent_layer_is_a_product_and_a_cell(device: &Device) {
     assert!(layers >= 36, "{layers}");
 }
 
+/// What streams were given since the last call: `kernels: wait 3`.
+fn noted_of_streams() -> Vec<String> {
+    let file = format!("{}.streams", std::env::var(LOG).unwrap());
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let _ = std::fs::remove_file(file);
+    text.lines().map(String::from).collect()
+}
+
+fn a_batch_is_fetched_beside_the_step_before_it(device: &Device) {
+    const PIECE: usize = 4 << 20;
+    const PIECES: usize = 5; // one more than there are slots
+    let data = vec![1f32; PIECES * PIECE / 4];
+    let upload = || Tensor::<1>::from_data(TensorData::new(data.clone(), [data.len()]), device);
+    let numbers = |log: &[String], what: &str| -> Vec<usize> {
+        log.iter().filter_map(|line| line.strip_prefix(what)?.trim().parse().ok()).collect()
+    };
+    device.empty_cache();
+    noted_of_streams();
+    let (mut x, mut mark) = (upload(), None);
+    let mut fetched = numbers(&noted_of_streams(), "other: record");
+    for step in 0..20 {
+        // The second half of a turn and the first of the next: the batch is there, and read.
+        drop(x.sum());
+        let next = upload();
+        drop(std::mem::replace(&mut x, next));
+        let log = noted_of_streams();
+        // The last batch but one was given back before this step was started, and the copy waits
+        // for that moment alone. The first two have memory that nobody had.
+        assert_eq!(numbers(&log, "other: wait"), Vec::from_iter(mark), "{log:#?}");
+        let of_copies = numbers(&log, "other: record");
+        fetched.extend(&of_copies);
+        let last = log.iter().rposition(|line| line.starts_with("other")).unwrap();
+        let end = [
+            format!("other: record {}", fetched.last().unwrap()),
+            format!("kernels: wait {}", fetched.last().unwrap()),
+            format!("kernels: record {}", fetched.last().unwrap() + 1),
+        ];
+        assert_eq!(log[last..], end, "kernels wait for the last piece");
+        let place = |line: &str| log.iter().position(|other| other.starts_with(line));
+        assert!(mark.is_none() || place("other: wait") < place("other: upload"));
+        assert!(place("kernels: reduce") < place("other"), "{log:#?}");
+        assert_eq!(count(&log, &format!("other: upload {PIECE}")), PIECES);
+        // The host waits for slots alone.
+        assert!(numbers(&log, "host: wait").iter().all(|event| fetched.contains(event)));
+        mark = numbers(&log, "kernels: record").pop();
+        assert!(mark.is_some(), "step {step}: {log:#?}");
+    }
+    // In the middle of a recording, after what was recorded before it.
+    let y = Tensor::<1>::ones([10], device);
+    let [_, log] = same_each_time(device, || {
+        drop(y.exp());
+        drop(upload().sum());
+    });
+    assert_eq!(count(&log, "upload"), PIECES);
+
+    // Small ones are in line with kernels, and wait for nobody.
+    noted_of_streams();
+    for _ in 0..20 {
+        drop(Tensor::<1>::from_data(TensorData::new(vec![1f32; 1 << 14], [1 << 14]), device));
+    }
+    assert_eq!(noted_of_streams(), vec!["kernels: upload 65536"; 20]);
+}
+
 fn values_of_processes_come_together_between_kernels(device: &Device) {
     let timeout = Duration::from_secs(10);
     noted();
@@ -385,6 +448,7 @@ fn the_driver_is_asked_for_the_same_in_the_same_order() {
     the_peak_starts_anew(device);
     batch_norm_is_one_kernel_or_two(device);
     a_step_of_a_recurrent_layer_is_a_product_and_a_cell(device);
+    a_batch_is_fetched_beside_the_step_before_it(device);
     values_of_processes_come_together_between_kernels(device);
     a_step_of_an_optimizer_is_few_kernels(device);
     gradients_are_looked_at_with_one_wait(device);

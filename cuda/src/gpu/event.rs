@@ -62,14 +62,17 @@ impl Event {
         Ok(self)
     }
 
-    /// What is started on the device from here on comes after this.
+    /// What is started on the device from here on comes after this. It counts as a start: an upload
+    /// into memory that comes back later is to come after this, too.
     pub fn join(&self) -> Result<()> {
         self.device.outside(|| {
             // SAFETY: as above; the driver keeps what it needs of the event.
             self.device.call("cuStreamWaitEvent", |api, stream| unsafe {
                 (api.stream_wait)(stream, handle(self.event), 0)
             })
-        })
+        })?;
+        self.device.has_started();
+        Ok(())
     }
 
     /// What is started on `stream` from here on comes after this.

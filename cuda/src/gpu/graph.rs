@@ -136,6 +136,16 @@ impl Device {
             }
         }
     }
+
+    /// The same for what does not wait: meanwhile no other thread begins to record. An event of a
+    /// recording would pull the stream that waits for it into the recording.
+    pub fn between<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *recording {
+            Some(recorder) => recorder.outside(&mut &*self, work),
+            None => work(),
+        }
+    }
 }
 
 /// Ends a recording, also where the work panics.

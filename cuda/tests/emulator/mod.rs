@@ -163,7 +163,7 @@ impl Runtime for Emulator {
         unsafe { std::alloc::dealloc(address as *mut u8, layout(bytes)) }
     }
 
-    unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()> {
+    unsafe fn upload(&self, source: &[u8], address: usize, _: u64) -> Result<()> {
         // SAFETY: passed on to the caller.
         unsafe { std::ptr::copy_nonoverlapping(source.as_ptr(), address as *mut u8, source.len()) };
         Ok(())

@@ -1,10 +1,12 @@
 /* A driver and a compiler for no GPU: one "device" whose memory is the host's. Kernels do nothing but
  * to leave their name in a file, in the order in which a GPU would run them. What is not allowed while
- * a stream records is refused, as the driver does.
+ * a stream records is refused, as the driver does. A second file, `.streams`, has what each stream gets,
+ * and what waits for which event.
  *
  *     cc -shared -fPIC -o libcuda.so cuda.c && ln -s libcuda.so libnvrtc.so
  */
 
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,9 +38,26 @@ static void note(const char *what, const char *name) {
     fclose(log);
 }
 
+/* The first stream is that of the kernels. */
+static void *kernels;
+
+static void note_stream(void *stream, const char *format, ...) {
+    char name[4096];
+    snprintf(name, sizeof name, "%s.streams", getenv("FAKE_CUDA_LOG"));
+    FILE *log = fopen(name, "a");
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(log, "%s: ", stream == NULL ? "host" : stream == kernels ? "kernels" : "other");
+    vfprintf(log, format, arguments);
+    fputc('\n', log);
+    va_end(arguments);
+    fclose(log);
+}
+
 static void run(const char *kernel) {
     now++;
     note("kernel ", kernel);
+    note_stream(kernels, "%s", kernel);
 }
 
 static void add(Graph *graph, const char *name) {
@@ -72,12 +91,11 @@ int cuDevicePrimaryCtxRetain(void **context, int device) {
 }
 int cuCtxSetCurrent(void *context) { return context ? OK : INVALID; }
 int cuStreamCreate(void **stream, unsigned flags) {
-    return *stream = malloc(1), (void)flags, OK;
+    *stream = malloc(1);
+    if (!kernels) kernels = *stream;
+    return (void)flags, OK;
 }
 int cuStreamDestroy_v2(void *stream) { return free(stream), OK; }
-int cuStreamWaitEvent(void *stream, int *event, unsigned flags) {
-    return (void)stream, note("", "wait"), *event == NEVER || flags ? INVALID : OK;
-}
 int cuStreamSynchronize(void *stream) { return (void)stream, outside(); }
 
 int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
@@ -96,10 +114,10 @@ int cuMemGetInfo_v2(size_t *available, size_t *all) {
 int cuMemHostAlloc(void **address, size_t bytes, unsigned flags) {
     return *address = malloc(bytes), (void)flags, *address ? OK : OUT_OF_MEMORY;
 }
-int cuMemFreeHost(void *address) { return free(address), OK; }
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
-    if (recording) return CAPTURING;
-    return memcpy((void *)to, from, bytes), (void)stream, note("", "upload"), OK;
+    if (recording && stream == recorder) return CAPTURING;
+    note_stream(stream, "upload %zu", bytes);
+    return memcpy((void *)to, from, bytes), note("", "upload"), OK;
 }
 int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
     if (recording) return CAPTURING;
@@ -111,21 +129,40 @@ int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream)
 }
 
 /* The clock goes on by a millisecond with each kernel. */
-int cuEventCreate(int **event, unsigned flags) {
-    return *event = malloc(sizeof(int)), **event = NEVER, (void)flags, OK;
+typedef struct {
+    int time;
+    int number; /* Of its last record. */
+} Event;
+
+int cuEventCreate(Event **event, unsigned flags) {
+    *event = malloc(sizeof **event);
+    return **event = (Event){NEVER, NEVER}, (void)flags, OK;
 }
-int cuEventRecord(int *event, void *stream) {
-    return *event = now, recording && stream == recorder ? CAPTURING : OK;
+int cuEventRecord(Event *event, void *stream) {
+    static int records;
+    *event = (Event){now, records++};
+    note_stream(stream, "record %d", event->number);
+    return recording && stream == recorder ? CAPTURING : OK;
 }
-int cuEventSynchronize(int *event) { return *event == NEVER ? INVALID : OK; }
-int cuEventQuery(int *event) {
-    if (*event == NEVER) return INVALID;
+int cuStreamWaitEvent(void *stream, Event *event, unsigned flags) {
+    if (recording && stream == recorder) return CAPTURING;
+    if (event->time == NEVER || flags) return INVALID;
+    note_stream(stream, "wait %d", event->number);
+    return note("", "wait"), OK;
+}
+int cuEventSynchronize(Event *event) {
+    if (event->time == NEVER) return INVALID;
+    return note_stream(NULL, "wait %d", event->number), OK;
+}
+int cuEventQuery(Event *event) {
+    if (event->time == NEVER) return INVALID;
     return getenv("FAKE_CUDA_HANGS") && access(getenv("FAKE_CUDA_HANGS"), F_OK) == 0 ? NOT_READY : OK;
 }
-int cuEventElapsedTime_v2(float *milliseconds, int *start, int *end) {
-    return *milliseconds = (float)(*end - *start), *start < 0 || *end < 0 ? INVALID : OK;
+int cuEventElapsedTime_v2(float *milliseconds, Event *start, Event *end) {
+    *milliseconds = (float)(end->time - start->time);
+    return start->time < 0 || end->time < 0 ? INVALID : OK;
 }
-int cuEventDestroy_v2(int *event) { return free(event), OK; }
+int cuEventDestroy_v2(Event *event) { return free(event), OK; }
 
 /* A module is the name of its kernel, which is its code. */
 int cuModuleLoadData(char **module, const char *code) {

@@ -25,7 +25,8 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Safety
     /// `source.len()` bytes from `address` lie inside of one allocation of this backend, which
-    /// nobody else reads or writes meanwhile.
+    /// nobody else reads or writes meanwhile, and which no operation has used since
+    /// [`Backend::alloc`]: a device may copy before operations that were started earlier.
     unsafe fn upload(&self, source: &[u8], address: usize) -> Result<()>;
 
     /// Copies device memory at `address` to `target`.

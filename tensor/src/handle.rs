@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::thread::LocalKey;
 
-/// Places that a thread keeps: more than a step of a small model drops at once.
+/// Places of a type that a thread keeps, at most: some 50 KB.
 const KEPT: usize = 256;
 
 /// A value of several owners, each of which may be on a thread of its own. It is dropped with the

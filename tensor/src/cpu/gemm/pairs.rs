@@ -121,8 +121,8 @@ impl Kernel for PackPairs<'_> {
     }
 }
 
-/// The words of two steps of depth. By sixteens of known length: a loop over slices of any length
-/// took ten times as long, a third of a product of 256 x 256 x 256.
+/// The words of two steps of depth. By sixteens of known length: a product of 256 x 256 x 256 takes
+/// 97 us with it, and 107 with a loop over slices of any length.
 #[inline(always)]
 fn words_of(first: &[bf16], second: &[bf16], out: &mut [f32]) {
     let ((a, a_rest), (b, b_rest)) = (first.as_chunks::<16>(), second.as_chunks::<16>());
